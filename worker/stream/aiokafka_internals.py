@@ -1,7 +1,7 @@
-"""Every private attribute of aiokafka that the worker uses, and the faults of aiokafka that are mended inside it.
+"""Every private attribute of aiokafka that the worker uses, and patches for faults inside aiokafka.
 
-No other module touches such an attribute (`tests/unit/test_aiokafka_internals.py`). When you take a new version of
-aiokafka, read its sources beside this module, raise `_KNOWN_VERSION`, and run `tests/integration/test_guards_*.py`.
+No other module touches such an attribute (`tests/unit/test_aiokafka_internals.py`). Before you move to a new version of
+aiokafka, compare its sources with this module, raise `_KNOWN_VERSION`, and run `tests/integration/test_guards_*.py`.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ if not aiokafka.__version__.startswith(_KNOWN_VERSION):
 
 
 class _MessageSet:
-    """aiokafka's `MemoryRecords`, with the bytes that they are made of."""
+    """aiokafka's `MemoryRecords`, with the bytes that they decode."""
 
     def __init__(self, message_set: bytes) -> None:
         self.bytes, self.batches = message_set, MemoryRecords(message_set)
@@ -74,14 +74,14 @@ class _Records(PartitionRecords):  # type: ignore[misc]  # aiokafka ships no typ
         try:
             return next(self._records_iterator)  # not `super().__next__()`, which takes a tenth longer
         except UnicodeDecodeError:
-            # aiokafka's walk over the batches begins again, at the batch of the bad record. It passes over records
-            # below `next_fetch_offset`, which it has yielded, and still knows which transactions were aborted.
+            # aiokafka's loop over the batches begins again, at the batch of the bad record. It skips records below
+            # `next_fetch_offset`, which it has yielded, and still knows which transactions were aborted.
             self._records = LenientBatches(self._message_set, self.next_fetch_offset)
             self._records_iterator = self._unpack_records()
             return next(self)
 
     def _consumer_record(self, tp: TopicPartition, record: Any) -> Record:
-        """The worker's own record. All consumers of the process get it in place of a `ConsumerRecord`."""
+        """Make the worker's own record, which all consumers of the process get in place of a `ConsumerRecord`."""
         return Record(
             tp.topic,
             tp.partition,
@@ -103,16 +103,16 @@ def records_of(
 ) -> Iterator[Record]:
     """The records of a partition in an answer to a fetch from `offset` on, as a consumer sees them.
 
-    Markers and, for a `committed` reader, aborted records are left out. With `only_times`, records have offsets and
-    times alone: a megabyte of headers takes a hundred as objects. Raises `CorruptRecordException` at a batch whose
+    Leaves out markers and, for a `committed` reader, aborted records. With `only_times`, records have offsets and times
+    alone: a megabyte of headers takes a hundred megabytes as objects. Raises `CorruptRecordException` at a batch whose
     bytes fail their checksum.
     """
     records = _records_in(response, topic_partition, offset, committed, only_times)
     try:
         yield from records
     finally:
-        # The two hold each other. Whoever takes only the first records would leave megabytes to the garbage collector,
-        # which seldom looks.
+        # Object and iterator refer to each other. A caller that takes only the first records would leave megabytes to
+        # the garbage collector, which seldom runs.
         records._records_iterator = iter(())
 
 
@@ -120,7 +120,7 @@ def _records_in(
     response: Any, topic_partition: TopicPartition, offset: int, committed: bool, only_times: bool
 ) -> _Records:
     part = response.topics[0][1][0]
-    # From version 11 on, a preferred replica stands between the aborted transactions and the records.
+    # From version 11 on, there is a preferred replica between the aborted transactions and the records.
     aborted, records = part[-3 if response.API_VERSION >= 11 else -2], _MessageSet(part[-1] or b"")
     if only_times:
         records.batches = LenientBatches(records.bytes, offset, only_times=True)
@@ -129,7 +129,7 @@ def _records_in(
 
 
 def next_offset(response: Any, offset: int) -> int:
-    """Where a fetch goes on after such an answer: behind its last whole batch; at `offset` where it has none."""
+    """Where the next fetch starts after this answer: after its last whole batch, or at `offset` if it has none."""
     batches = MemoryRecords(response.topics[0][1][0][-1] or b"")
     while batches.has_next():
         offset = batches.next_batch().next_offset
@@ -145,28 +145,28 @@ def client_of(consumer: AIOKafkaConsumer) -> AIOKafkaClient:
 
 
 def membership_of(consumer: AIOKafkaConsumer) -> tuple[int, str]:
-    """The generation of the group that a consumer is in, and its id there."""
+    """The generation of a consumer's group, and the consumer's member id."""
     return consumer._coordinator.generation, consumer._coordinator.member_id
 
 
 def check_membership(consumer: AIOKafkaConsumer) -> None:
-    """Raise what ended the consumer's place in its group, such as a missing permission; a poll would raise it, too."""
+    """Raise the error that ended a consumer's membership, such as a missing permission, as a poll would."""
     consumer._coordinator.check_errors()
 
 
 def fetched_partitions(consumer: AIOKafkaConsumer) -> Container[TopicPartition]:
-    """Partitions of which something was fetched and not polled yet; it changes as fetches are answered.
+    """Partitions with fetched records that were not polled yet; it changes as fetches are answered.
 
-    Polling each of many partitions takes longer than reading where most of them have nothing.
+    Polling each of many partitions would take longer than reading, since most of them have nothing.
     """
     fetched: Container[TopicPartition] = consumer._fetcher._records
     return fetched
 
 
 async def wait_for_fetch(consumer: AIOKafkaConsumer, seconds: float) -> None:
-    """Wait until more is fetched, of any partition: like `getmany` with a timeout, which takes the records, too.
+    """Wait until more is fetched, of any partition: `getmany` with a timeout, but without taking the records.
 
-    Raises what ended the consumer's place in its group.
+    Raises as `check_membership` does.
     """
     check_membership(consumer)
     with consumer._subscription.fetch_context():  # counts as a poll for `max_poll_interval_ms`
@@ -177,12 +177,12 @@ async def wait_for_fetch(consumer: AIOKafkaConsumer, seconds: float) -> None:
             await waiter
 
 
-# The least time of an empty fetch. Kafka holds an empty answer back for longer; the demo's broker sends it at once.
+# The least duration of an empty fetch. Kafka holds empty answers back for longer; the demo's broker does not.
 EMPTY_SECONDS = 0.05
 
-# The pause after a fetch with records takes at least so long, and records that come meanwhile are fetched together,
-# from all partitions. Then it goes on until a turn is nearly over, for `MOST_SECONDS` in all: records that are fetched
-# before would only wait for the end of that turn, and those that come in between for the end of the next one.
+# The pause after a fetch with records. It takes at least `FULL_SECONDS`, so that records of all partitions that come
+# meanwhile are fetched together. It ends when a turn is nearly over, or after `MOST_SECONDS`: records that are fetched
+# earlier would only wait for the end of that turn, and those that come in between for the end of the next one.
 FULL_SECONDS = 0.01
 MOST_SECONDS = 0.04
 
@@ -190,12 +190,12 @@ MOST_SECONDS = 0.04
 def pause_after_fetches(consumer: AIOKafkaConsumer) -> Callable[[], None]:
     """Make a started consumer fetch less often: aiokafka fetches again at once, and each request names every partition.
 
-    The reader has what was found before the pause. Call the result when a turn is nearly over.
+    The reader gets the records before the pause. Call the result when a turn is nearly over.
     """
     fetcher = consumer._fetcher
-    pausing = set[asyncio.Event]()  # one a broker, since each is fetched from by itself
-    # aiokafka fetches nothing for so long after records that nobody has read yet. A lane that has enough leaves its
-    # records there, and must not hold up the others: this ends before the pause. If both ended in the same step of the
+    pausing = set[asyncio.Event]()  # one a broker, since each has a fetch of its own
+    # How long aiokafka fetches nothing while fetched records are unread. A lane that has enough leaves its records
+    # unread, and must not hold up the others, so this ends before the pause. If both ended in the same step of the
     # event loop, aiokafka would take the fetch for unfinished, and wait for 200 ms (guard B25).
     fetcher._prefetch_backoff = FULL_SECONDS / 2
     fetch = fetcher._proc_fetch_request
@@ -207,7 +207,7 @@ def pause_after_fetches(consumer: AIOKafkaConsumer) -> Callable[[], None]:
             fetcher._notify(waiter)
         turn_ends = asyncio.Event()
         pausing.add(turn_ends)
-        with suppress(asyncio.CancelledError):  # as `fetch` does: aiokafka cancels it, and wants its result
+        with suppress(asyncio.CancelledError):  # aiokafka cancels this task but needs its result, as from `fetch`
             await asyncio.sleep(FULL_SECONDS if has_records else EMPTY_SECONDS - (time.monotonic() - sent))
             if has_records:
                 await is_set_within(turn_ends, MOST_SECONDS - FULL_SECONDS)
@@ -232,17 +232,17 @@ def sender_of(producer: AIOKafkaProducer) -> "asyncio.Task[None] | None":
 
 
 def transaction_coordinator_of(producer: AIOKafkaProducer) -> int:
-    """The broker that coordinates the producer's transactions; -1 where the producer does not know it."""
+    """The broker that coordinates the producer's transactions; -1 if the producer does not know it."""
     return int(producer._sender._coordinators.get(CoordinationType.TRANSACTION, -1))
 
 
 def has_partitions_to_add(producer: AIOKafkaProducer) -> bool:
-    """Whether Kafka has not taken a partition into the transaction yet, since the one before is not over, perhaps."""
+    """Whether Kafka has still to add partitions to the transaction, perhaps since the previous one is not over."""
     return bool(producer._txn_manager.partitions_to_add())
 
 
 def drop_failure(producer: AIOKafkaProducer) -> None:
-    """Mark what the producer has raised as seen. asyncio would report it as never retrieved."""
+    """Mark the producer's exception as seen. asyncio would report it as never retrieved."""
     waiter = producer._txn_manager._transaction_waiter
     if waiter is not None and waiter.done() and not waiter.cancelled():
         waiter.exception()
@@ -251,7 +251,7 @@ def drop_failure(producer: AIOKafkaProducer) -> None:
 def keep_batches(producer: AIOKafkaProducer) -> None:
     """Never give up a batch because its partition has no leader.
 
-    The option that says when, `request_timeout_ms`, also says how soon a broker is noticed that has fallen silent.
+    The option for it, `request_timeout_ms`, must stay low, since it also decides how soon a silent broker is noticed.
     """
     producer._message_accumulator._batch_ttl = math.inf
 
@@ -260,9 +260,9 @@ def keep_batches(producer: AIOKafkaProducer) -> None:
 
 
 class MetadataRequest(_MetadataRequest):  # type: ignore[misc]
-    """Asks about topics and makes none: a topic that a broker makes has one partition, and the producers' time.
+    """Asks about topics without creating them: a topic that a broker creates has one partition and producer time.
 
-    aiokafka lets a broker make every topic that it asks about, and has no option to forbid it.
+    aiokafka lets brokers create every topic that it asks about, and has no option against it.
     """
 
     def __init__(self, topics: list[str] | None = None) -> None:
@@ -277,14 +277,14 @@ async def wait_for_topic(client: AIOKafkaClient, topic: str) -> None:
     await client._wait_on_metadata(topic)
 
 
-# A client asks for metadata at most so often: aiokafka asks again as soon as it has an answer without a leader (B26).
+# The least time between metadata requests of a client: aiokafka asks again after each answer without a leader (B26).
 METADATA_SECONDS = 0.05
 
 _metadata_update = AIOKafkaClient._metadata_update
 
 
 async def _update_metadata(client: AIOKafkaClient, cluster: ClusterMetadata, topics: Collection[str]) -> bool:
-    """Where none of the brokers answers that the client knows, ask the addresses that it was given again (B27)."""
+    """If no broker that the client knows answers, ask the configured addresses again (B27)."""
     await asyncio.sleep(getattr(client, "metadata_at", 0.0) + METADATA_SECONDS - time.monotonic())
     client.metadata_at = time.monotonic()
     if await _metadata_update(client, cluster, topics):
@@ -306,9 +306,9 @@ _get_conn = AIOKafkaClient._get_conn
 async def _get_conn_beside(
     client: AIOKafkaClient, node_id: int, *, group: Hashable = ConnectionGroup.DEFAULT, no_hint: bool = False
 ) -> AIOKafkaConnection | None:
-    """Connect to brokers side by side: aiokafka has one lock for all, so each would wait for the slowest (B22).
+    """Connect to brokers in parallel: with aiokafka's single lock, each would wait for the slowest (B22).
 
-    A connection is exchanged before its broker ends it (B24).
+    Also exchanges a connection before its broker ends it (B24).
     """
     connection = client._conns.get((node_id, group))
     if connection is not None and connection.connected():
@@ -332,7 +332,7 @@ AIOKafkaClient._get_conn_lock = nullcontext()
 
 
 # Brokers with `connections.max.reauth.ms` say how long a connection may serve. It is exchanged after this share of that
-# time, while requests go on; where no new one can be had, the worker tries again.
+# time, while requests go on. If connecting fails, the worker tries again.
 EXCHANGED_AFTER = 0.8
 EXCHANGE_AGAIN_SECONDS = 1.0
 
@@ -346,7 +346,7 @@ def _in_background(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _exchange(client: AIOKafkaClient, node_id: int, group: Hashable, old: AIOKafkaConnection) -> None:
-    # In a group of its own, so that both are there for a moment, and closing the client closes both.
+    # In a group of its own: both connections exist for a moment, and closing the client has to close both.
     if await _get_conn_beside(client, node_id, group=("next", group)) is None:
         return
     new = client._conns.pop((node_id, ("next", group)), None)
@@ -376,7 +376,7 @@ def _send_and_note_end(connection: AIOKafkaConnection, request: Any, expect_resp
 
 
 def _send_records(connection: AIOKafkaConnection, request: ProduceRequest) -> Awaitable[Any]:
-    """aiokafka's `send` joins a request level by level, and copies all results eight times: a fifth of the CPU."""
+    """Send without joining the request: aiokafka's `send` copies all results eight times, a fifth of the CPU."""
     prepared = request.prepare(connection._versions)
     correlation_id = connection._next_correlation_id()
     header = prepared.build_request_header(correlation_id=correlation_id, client_id=connection._client_id)
@@ -421,7 +421,7 @@ AIOKafkaConnection.send = _send_and_note_end
 
 
 class _OAuthAuthenticator(OAuthAuthenticator):  # type: ignore[misc]
-    """aiokafka's, which takes a broker's refusal for success: the refusal is a challenge, RFC 7628 (B23)."""
+    """Raises a broker's refusal, a challenge by RFC 7628, which aiokafka takes for success (B23)."""
 
     async def step(self, challenge: bytes | None) -> tuple[bytes, bool] | None:
         if challenge:

@@ -1,4 +1,4 @@
-"""Background tasks that run until stopped; a task that ends early is logged and restarted. And waits with a bound."""
+"""Background tasks that run until stopped; a task that ends early is logged and restarted. Also bounded waits."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -16,7 +16,7 @@ RESTART_SECONDS = 1.0
 
 
 class StrayCancellation(Exception):
-    """A task was cancelled, and not by the worker: aiokafka does that while a broker is away."""
+    """A task was cancelled, but not by the worker: aiokafka does that while a broker is away."""
 
 
 class Background:
@@ -56,7 +56,7 @@ async def is_set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def in_own_task(work: Coroutine[Any, Any, T]) -> T:
-    """Await `work` in a task of its own. Raises `StrayCancellation` where that task is cancelled and we are not."""
+    """Await `work` in a separate task. Raises `StrayCancellation` if that task is cancelled and the caller is not."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task})

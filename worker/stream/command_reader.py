@@ -1,4 +1,4 @@
-"""Turns records into commands with verified credentials. Only fetching public keys takes an await."""
+"""Turns records into commands with verified credentials. It waits for nothing but the public keys."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from worker.auth.jwks import KeysUnavailable
 from worker.domain.command import AccessToken, Command, NoCredentials
 from worker.messages.envelope import Envelope, Limits, Record, open_envelope
 
-# Records that are decoded before the event loop goes on, whatever lanes they are of: heartbeats must not wait for long.
+# After this many records, of whatever lanes, other tasks get a chance: heartbeats must not be late.
 _RECORDS_AT_ONCE = 250
 
 
 class CommandReader:
-    """Opens envelopes and verifies access tokens. Without a `verifier`, since OAuth is off, every token is unknown."""
+    """Opens envelopes and verifies access tokens. Without a `verifier` OAuth is off, and every token is unknown."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class CommandReader:
         self._decoded = 0
 
     def open(self, record: Record) -> Envelope:
-        """Open the envelope of a record. Asks nobody, so this can be done ahead of the record's turn."""
+        """Open the envelope of a record. This needs no server, so it can be done ahead of the record's turn."""
         return open_envelope(record, self._limits, self._audience, self._channels.get(record.topic, ""))
 
     async def commands(self, records: Sequence[Record], opened: Sequence[Envelope] = ()) -> list[Command]:

@@ -1,4 +1,4 @@
-"""Deliveries of a transaction to result partitions: how each stands, and which brokers are not worth waiting for."""
+"""The deliveries of a transaction to result partitions, and how long each broker is worth waiting for."""
 
 import asyncio
 import time
@@ -16,20 +16,20 @@ from worker.stream.aiokafka_internals import has_partitions_to_add, sender_of, t
 from worker.stream.cluster.leaders import has_leader, name_of
 from worker.stream.cluster.silent_brokers import node_answered
 
-# Pending deliveries are checked so often.
+# How often pending deliveries are checked.
 LOOK_SECONDS = 0.5
-# The lanes of a transaction wait so long for a broker that is silent while others answer, and for Kafka to end the
-# previous transaction, which may lack its marker on such a broker.
+# How long a transaction waits for a broker that is silent while others answer, and for the end of the previous
+# transaction, which may lack its marker on such a broker.
 SILENT_SECONDS = 1.0
-# Results wait so long for followers of their broker after others were taken, until Kafka counts them as out of sync.
+# How long results wait for slow followers of their leader, once other results of the transaction are acknowledged.
 FOLLOWERS_SECONDS = 3.0
 
-# A number that is no `ConnectionGroup` of aiokafka, so that probes get connections of their own.
+# Not a `ConnectionGroup` of aiokafka, so that probes get their own connections.
 _PROBES = 2
 
 
 class NoLeader(Exception):
-    """A result partition has no leader, so no broker takes its results."""
+    """A result partition has no leader, so no broker takes results for it."""
 
 
 class SilentLeader(Exception):
@@ -41,12 +41,12 @@ class SilentLeader(Exception):
 
 
 class NotOver(Exception):
-    """Kafka has not ended the previous transaction: its marker is missing on a broker that this one may not need."""
+    """Kafka has not ended the previous transaction: a broker that this one may not even need lacks its marker."""
 
 
 @dataclass(slots=True)
 class Delivery:
-    """All events for one result partition, the command partitions that they answer, and how the delivery stands."""
+    """All events for one result partition, the command partitions that they answer, and the state of the delivery."""
 
     target: TopicPartition
     lanes: set[TopicPartition] = field(default_factory=set)
@@ -61,7 +61,7 @@ class Delivery:
 
     @property
     def is_pending(self) -> bool:
-        """Whether the broker has neither acknowledged nor refused it."""
+        """Whether the broker has neither acknowledged nor rejected it."""
         return not self.is_acknowledged and self.failure is None
 
 
@@ -75,7 +75,7 @@ class Patience:
         self._probes: set[asyncio.Future[object]] = set()
 
     def check(self, deliveries: Sequence[Delivery]) -> None:
-        """Raise `NoLeader`, `NotOver` or `SilentLeader` where waiting is of no use. Otherwise probe the brokers."""
+        """Raise `NoLeader`, `NotOver` or `SilentLeader` if waiting is useless. Otherwise probe the brokers."""
         now = time.monotonic()
         pending = [delivery.target for delivery in deliveries if delivery.is_pending]
         if self._first_taken is None and any(delivery.is_acknowledged for delivery in deliveries):
@@ -85,17 +85,17 @@ class Patience:
             by_leader[self._client.cluster.leader_for_partition(target)].append(target)
         if now - self._began >= SILENT_SECONDS:
             if without := [target for target in pending if not has_leader(self._client, target)]:
-                # The client itself would only ask for metadata, again and again.
+                # The client would only ask for metadata again and again.
                 raise NoLeader(f"{name_of(without[0])} has no leader")
             # The coordinator takes no partitions for this transaction while it is ending the previous one.
             if has_partitions_to_add(self._producer) and self._answered(transaction_coordinator_of(self._producer)):
-                raise NotOver("the transaction before has not ended in Kafka")
+                raise NotOver("the previous transaction has not ended in Kafka")
             for node, targets in by_leader.items():
                 if self._is_given_up(node, now):
                     raise SilentLeader(node, targets)
         for node in by_leader:
             self._probe(node)
-        # The next look judges leaders by the answer, which tells whether a partition has lost its own.
+        # The next check needs new metadata to see whether a partition has lost its leader.
         self._client.force_metadata_update()
 
     def _is_given_up(self, node: int, now: float) -> bool:
@@ -110,8 +110,8 @@ class Patience:
     def _probe(self, node: int) -> None:
         """Ask a broker for anything, without waiting: its answer shows that it is alive.
 
-        A broker answers each connection in order. On the producer's own one the answer would wait behind results that
-        wait for followers.
+        A broker answers each connection in order. On the producer's own connection, the answer would have to wait
+        behind results that wait for followers.
         """
         probe = asyncio.ensure_future(self._client.send(node, MetadataRequest([]), group=_PROBES))
         self._probes.add(probe)
@@ -124,7 +124,7 @@ class Patience:
 
 
 def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: Exception) -> set[TopicPartition]:
-    """Partitions of lanes whose results were refused, or else were pending while those of others were acknowledged.
+    """Partitions of lanes whose results were rejected; without any, those still pending while others were acknowledged.
 
     With a silent leader, only the lanes of its results are suspects. A transaction that did not begin blames no lane.
     """
@@ -133,7 +133,7 @@ def suspects(producer: AIOKafkaProducer, deliveries: Sequence[Delivery], error: 
     if isinstance(error, SilentLeader):
         return {lane for delivery in deliveries if delivery.target in error.targets for lane in delivery.lanes}
     sender = sender_of(producer)
-    if sender is None or sender.done():  # a sender that ended fails all deliveries, whichever is to blame
+    if sender is None or sender.done():  # a sender that ended fails all deliveries, so nothing tells which is to blame
         return set()
     refused = [delivery for delivery in deliveries if delivery.is_refused]
     pending = [delivery for delivery in deliveries if delivery.is_pending]

@@ -18,22 +18,22 @@ class Consumer(Protocol):
     """The consumer of the command topics, as sessions and lanes use it."""
 
     def by_leader(self, partitions: Collection[TopicPartition]) -> list[list[TopicPartition]]:
-        """Group partitions by their leaders in the metadata at hand. Leaves out those without a leader."""
+        """Group partitions by leader, by the known metadata. Leaves out those without a leader."""
 
     async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        """First offset of each log, and the offset behind its last readable record. Leaves out those without a leader.
+        """The first offset of each log, and the one after its last readable record. Leaves out logs without a leader.
 
         Waits for the slowest leader, so use a task for each group of `by_leader`.
         """
 
     def all_partitions(self) -> Collection[TopicPartition]:
-        """All partitions of the topics, also those of other workers."""
+        """All partitions of the command topics, also those of other workers."""
 
     def begin_at(self, partition: TopicPartition, offset: int) -> None:
         """Seek to `offset` and let fetches begin."""
 
     def fetch_for_next_turn(self) -> None:
-        """Fetch again, if the last fetch is not too recent: a turn is nearly over."""
+        """Fetch again, unless the last fetch is too recent, since a turn is nearly over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,5 +46,5 @@ class LaneDependencies:
     command_reader: CommandReader
     cluster: Cluster
     hooks: Hooks
-    # Transactional ids of this worker's sessions that send nothing more.
+    # Transactional ids of this worker's sessions that will send nothing more.
     ended_producers: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""What is wrong with a server, as `/readyz`, the log, verbs and console say it, in the words of `messages.away`."""
+"""Describes the fault of a server for `/readyz`, the log, verbs and console, in the words of `messages.away`."""
 
 from worker.messages.hints import CheckResult
 from worker.settings import Settings
@@ -8,7 +8,7 @@ from worker.stream.cluster.connection import CLUSTER_ERRORS, kafka_fault
 
 
 def fault_of(error: Exception, settings: Settings, *, of_kafka: bool = True) -> CheckResult | None:
-    """Describe a server that did not do what it was asked; None for errors that are not a server's.
+    """Describe the fault of a server; None for errors that no server caused.
 
     `of_kafka` tells which server a `TimeoutError` comes from.
     """
@@ -20,7 +20,7 @@ def fault_of(error: Exception, settings: Settings, *, of_kafka: bool = True) -> 
 
 
 def reason_of(error: Exception, settings: Settings, *, of_kafka: bool = True) -> str:
-    """The fault as a text; of an error that the worker cannot lay to a server, its type and its own text."""
+    """The fault of a server as a text. For an error that no server caused, its type and its own text."""
     # The store raises no bare OSError: one of those may come from anywhere.
     if isinstance(error, (StoreUnavailable, *CLUSTER_ERRORS)):
         return str(fault_of(error, settings, of_kafka=of_kafka))

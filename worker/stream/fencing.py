@@ -1,4 +1,4 @@
-"""Fencing: the open transaction of another session's producer ends, and that producer can begin no other one."""
+"""Fencing ends the open transaction of another session's producer, and keeps that producer from beginning another."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,10 +29,10 @@ class _NotFenced(Exception):
 async def fence(
     cluster: Cluster, settings: Settings, transactional_id: str, has_ended: Callable[[], bool] = lambda: False
 ) -> None:
-    """Wait until no result of that id can become visible any more, and no offset of it can be committed.
+    """Wait until no result of that id can become visible, and no offset of it can be committed.
 
-    `has_ended` tells whether its producer was one of this worker, and sends nothing more. All failures are tried again,
-    for as long as it takes, except `TransactionalIdAuthorizationFailed`.
+    `has_ended` tells whether its producer belonged to this worker and sends nothing more. Tries again after each
+    failure, without limit, except after `TransactionalIdAuthorizationFailed`.
     """
 
     def may_pass(error: BaseException) -> bool:
@@ -62,12 +62,12 @@ async def _fence_once(
         return
     if code != ConcurrentTransactions.errno:
         raise for_code(code)(f"InitProducerId of {transactional_id}: error {code}")
-    # The coordinator is ending a transaction. It says so for as long as a result partition has no leader to take the
-    # marker, which alone proves nothing; the state of the transaction does:
-    # - PrepareAbort: none of our producers aborts, so this abort is the coordinator's. It came with a higher epoch,
-    #   under which the owner cannot commit an offset.
-    # - PrepareCommit leaves the owner its epoch, so the owner may go on after it. Unless its producer has ended: then
-    #   the commit is decided, stable offsets have it, and only markers on silent brokers are missing.
+    # The coordinator is ending a transaction. It may say so for long, until each result partition has a leader that
+    # takes the marker. Whether the owner is fenced meanwhile depends on the state of the transaction:
+    # - PrepareAbort: none of our producers aborts, so the coordinator did. It also raised the epoch, and the owner
+    #   can commit no offset under the old one.
+    # - PrepareCommit leaves the owner its epoch, so the owner could begin another transaction after it. If the owner
+    #   has ended, it will not: the commit is decided, and only markers on silent brokers are missing.
     try:
         described = await cluster.ask_transaction_coordinator(
             transactional_id, TransactionStateRequest(transactional_id)

@@ -1,7 +1,7 @@
-"""E of partitions for which Kafka has no committed offset: the results themselves say how far they were published.
+"""Finds E for partitions without a committed offset, from the results themselves.
 
-Kafka forgets the offsets of a group without members after `offsets.retention.minutes`. An operator may delete them.
-The bound that Postgres keeps is too low: it may lag behind, and Postgres may have been restored meanwhile.
+Kafka forgets the offsets of a group without members after `offsets.retention.minutes`, and operators may delete them.
+The lower bound in Postgres is not enough: it lags behind, and Postgres may have been restored since.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 0.5
 
-# How long the results of several partitions are read together, until each partition is read for itself.
+# How long the results of several partitions are read together, before each partition is read alone.
 TOGETHER_SECONDS = 3.0
 
 
 class Reading(NamedTuple):
-    """What was read of the results of a partition's commands, from the command at `start` on.
+    """How far results of a partition were published, by the results of its commands from `start` on.
 
-    `end` is the offset behind the newest command that a visible result names; 0 where no result names one. It is None
-    where the worker may not read results. Results of commands before `start` may be missing in it.
+    `end` is the offset after the newest command that a visible result names; 0 if no result names one. It is None if
+    the worker may not read results. Results of commands before `start` may not count.
     """
 
     start: int
@@ -38,7 +38,7 @@ class Reading(NamedTuple):
 
 
 class Forgotten:
-    """Reads results in the background, in a task a leader, so that a silent one holds up its own partitions only."""
+    """Reads results in the background, in one task a leader, so that a silent leader delays only its own partitions."""
 
     def __init__(self, shared: LaneDependencies, consumer: Consumer, wake: asyncio.Event) -> None:
         """`wake` is set when the results of a partition have been read."""
@@ -54,20 +54,20 @@ class Forgotten:
         self._reading.clear()
 
     def forget(self, partition: TopicPartition) -> None:
-        """Read the results of a partition anew, since another worker may have published some until now."""
+        """Drop what was read for a partition, since another worker may have published results until now."""
         self._readings.pop(partition, None)
         if (task := self._reading.get(partition)) is not None:
-            # The task may read for other partitions, too. They leave `_reading`, so that the next look begins anew.
+            # The task may read for other partitions, too. They also leave `_reading`, so that `read` starts them again.
             task.cancel()
             self._reading = {at: reading for at, reading in self._reading.items() if reading is not task}
 
     @property
     def readings(self) -> dict[TopicPartition, Reading]:
-        """What has been read so far, by partition."""
+        """Everything that has been read so far, by partition."""
         return dict(self._readings)
 
     def take_news(self) -> bool:
-        """Whether more has been read since somebody asked."""
+        """Whether more has been read since the last call."""
         news, self._has_news = self._has_news, False
         return news
 
@@ -82,7 +82,7 @@ class Forgotten:
         self._reading |= dict.fromkeys(starts, task)
 
     async def _read(self, starts: Mapping[TopicPartition, int]) -> None:
-        # Together is fast. But a result partition that is away holds up all, and then each is read for itself.
+        # Reading together is fast, but one result partition that is away delays all. Then each is read alone.
         try:
             async with asyncio.timeout(TOGETHER_SECONDS if len(starts) > 1 else None):
                 ends = await in_own_task(read_ends(self._shared, starts))
@@ -108,7 +108,7 @@ async def read_ends(shared: LaneDependencies, starts: Mapping[TopicPartition, in
     for topic, own in by_topic(starts).items():
         bounds = await reader.bounds(topic, list(own))
         offsets = {at: max(start, bounds[at].first) for at, start in own.items()}
-        # Without a command from its start on, a partition has no results to look for, and keeps 0.
+        # A partition without a command from its start on has no results to find, and keeps 0.
         since = await reader.appended_at(topic, offsets)
         own_ends: dict[int, int | None] = dict.fromkeys(own, 0)
         channel, log_ends = shared.settings.by_commands[topic], {at: log.end for at, log in bounds.items()}
@@ -121,7 +121,7 @@ async def read_ends(shared: LaneDependencies, starts: Mapping[TopicPartition, in
 
 
 def reason_without_offset(applied: int) -> str:
-    """Why a lane must not run, where Kafka has forgotten its offset and the worker may not read results."""
+    """Why a lane must not run: Kafka has forgotten its offset, and the worker may not read results."""
     return (
         f"Kafka has no committed offset of the group, and A={applied} (applied in Postgres): the results tell how far "
         "they were published, and this worker may not read them. Allow Read on the result topics"

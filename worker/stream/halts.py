@@ -1,4 +1,4 @@
-"""Lanes whose positions contradict each other. The worker looks into them beside the turns of the other lanes."""
+"""Lanes whose positions contradict each other. The worker examines them while the other lanes have turns."""
 
 import asyncio
 import time
@@ -21,14 +21,14 @@ from worker.stream.published import newest_results
 
 log = structlog.get_logger(__name__)
 
-# How often the positions of halted lanes are read again, since somebody may have put them right.
+# How often the positions of halted lanes are read again, since somebody may have corrected them.
 HALTED_LOOK_SECONDS = 30.0
-# How soon they are read again where a server did not answer, or not for all lanes.
+# How soon they are read again if a server did not answer for all lanes.
 RETRY_SECONDS = 1.0
 
 
 class Halts:
-    """The halted lanes of a session, and those whose reason to halt is not known yet."""
+    """The halted lanes of a session, and lanes whose reason to halt is not known yet."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Halts:
         forgotten: Forgotten,
         wake: asyncio.Event,
     ) -> None:
-        """`wake` is set when a lane may go on. `tokens` has the lanes on which nobody else has anything open."""
+        """`wake` is set when a lane may go on. `tokens` has the lanes that only this session can write for."""
         self._shared, self._consumer, self._tokens, self._wake = shared, consumer, tokens, wake
         self._forgotten = forgotten
         self._lanes: set[Lane] = set()
@@ -51,7 +51,7 @@ class Halts:
         self._background.stop()
 
     def look_into(self, lane: Lane) -> None:
-        """Find out why the positions of this lane do not fit. Reading results may take long."""
+        """Find out, in the background, why the positions of this lane do not fit: reading results may take long."""
         lane.wait("its positions do not fit: looking for the reason", inf)
         self._lanes.add(lane)
         self._misfit.set()
@@ -84,10 +84,10 @@ class Halts:
                 self._misfit.set()
 
     async def _look(self) -> None:
-        """Halt lanes whose positions still do not fit, and let go of the others. Lanes without an answer stay."""
+        """Halt lanes whose positions still do not fit, and release the others. Lanes without an answer stay."""
         lanes = set(self._lanes)
         own = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
-        # `LogEnds` returns each answer once, so the opening keeps its own: this look must not take an answer from it.
+        # Not the opening's `LogEnds`: it returns each answer only once, and this must not take one from the opening.
         log_ends = LogEnds(self._consumer, asyncio.Event())
         logs = await log_ends.known([lane.partition for lane in own], ANSWER_SECONDS)
         answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)
@@ -103,12 +103,12 @@ class Halts:
                 lane.lag.stands_at = min(positions.position.applied, positions.emitted)
                 self.halt(lane, reason)
             elif lane not in own:
-                # It waits for a fence that was refused. The opening asks again, and the lane stays halted meanwhile.
+                # Its fence was refused. The opening tries again, and the lane stays halted meanwhile.
                 self._lanes.discard(lane)
                 lane.wait("opening")
                 self._wake.set()
             elif not isinstance(answer, str):
-                # Its positions fit by now, or the session has lost it. The opening tells which.
+                # Its positions fit by now, or the session has lost it. The opening finds out which.
                 lane.log.info("halted_lane_goes_on")
                 self._lanes.discard(lane)
                 lane.set_state(LaneState.OPENING, "opening")

@@ -1,4 +1,4 @@
-"""Records that were fetched for a lane and have no visible result yet: those that wait, and sizes of those at work."""
+"""Holds records of a lane that have no visible result yet: the waiting ones, and the sizes of those at work."""
 
 import asyncio
 from collections import deque
@@ -12,7 +12,7 @@ from worker.store.port import ExpectedPosition
 
 
 class _Taken(NamedTuple):
-    """A batch at work: the offset behind it, its bytes in memory, and when its records were appended."""
+    """A batch at work: the offset after it, its bytes in memory, and when its records were appended."""
 
     stop: int
     size: int
@@ -22,19 +22,19 @@ class _Taken(NamedTuple):
 class Budget:
     """The bytes that all inboxes of a worker may hold together, until results are visible.
 
-    An inbox that holds less than `share` may take more, whatever the others hold. So a flood of some lanes never stops
-    the fetches of the others, and all together exceed the bytes by a quarter at most, and a record each.
+    An inbox that holds less than `share` may take more, whatever the others hold. A flood on some lanes therefore never
+    stops the fetches of the others. All together exceed the budget by at most a quarter, and a record each.
     """
 
     def __init__(self, max_bytes: int, inboxes: int = 1) -> None:
-        """For so many inboxes; a worker whose group has more workers than lanes has none."""
+        """`inboxes` share the bytes. There may be 0, in a group with more workers than lanes."""
         self._max_bytes = max_bytes
         self.share = max_bytes // (4 * max(1, inboxes))
         self.used = 0
 
     @property
     def is_spent(self) -> bool:
-        """Whether only inboxes that hold less than their share may still take."""
+        """Whether only inboxes that hold less than their share may still take records."""
         return self.used >= self._max_bytes
 
 
@@ -42,29 +42,29 @@ class Inbox:
     """A buffer between the reader and one lane.
 
     It stops asking for records at `records_wanted`, or when the shared byte budget is spent and its own share is full.
-    An empty inbox takes a record of any size, so that no lane waits for another one to free memory.
+    An empty inbox takes a record of any size, so that no lane waits until another one frees memory.
 
-    `fetch_offset` is where the next fetch starts. It passes commit markers and aborted records, which occupy offsets
-    but are no records (guard B12).
+    `fetch_offset` is where the next fetch starts. It moves past commit markers and aborted records, which occupy
+    offsets but never reach the inbox (guard B12).
     """
 
     def __init__(self, records_wanted: int, budget: Budget) -> None:
         self._records_wanted, self._budget = records_wanted, budget
-        # Records, each with the bytes that it takes in memory.
+        # Records, each with its bytes in memory.
         self._waiting: deque[tuple[Record, int]] = deque()
         # The envelopes of the first of these records, opened ahead of their turn.
         self._envelopes: deque[Envelope] = deque()
         # Batches whose results are not visible yet.
         self._taken: deque[_Taken] = deque()
-        # Offsets that the reader passed and that hold no record, in order.
+        # Ranges of offsets without a record that the reader passed, in order.
         self._skipped: deque[range] = deque()
         self._bytes = 0
-        # Grows with each `restart`. A reader that awaits anything compares it before `put`: records that were fetched
-        # before a restart do not follow on what the inbox holds after it, even at the same offset (guard B21).
+        # Grows with each `restart`. A reader must compare it after any await and before `put`: records that were
+        # fetched before a restart do not continue the inbox after it, even at the same offset (guard B21).
         self.restarts = 0
-        # Why fetched records do not follow on those that the lane has.
+        # Why the session has to open the lane again.
         self.failure: str | None = None
-        # Set when records came or a fetch failed. All inboxes of a session share its event.
+        # Set when records came or a fetch failed. All inboxes of a session share the session's event.
         self.changed = asyncio.Event()
         self.fetch_offset = self._answered = 0
 
@@ -73,7 +73,7 @@ class Inbox:
 
     def restart(self, offset: int) -> None:
         """Forget all records: the lane reads from `offset` on."""
-        # Envelopes go with their records: after a restart, another record may have the same offset.
+        # Also the envelopes: after a restart, another record may have the same offset.
         self._waiting.clear()
         self._envelopes.clear()
         self._taken.clear()
@@ -86,7 +86,7 @@ class Inbox:
     def leave(self) -> None:
         """Free all memory, since the lane stops working: its records will be fetched again.
 
-        The age of the oldest command goes on until then, since that command still waits.
+        Keeps only the times of the oldest commands, since these still wait and the lag has to show it.
         """
         ages = [batch._replace(size=0) for batch in self._taken]
         if self._waiting:
@@ -114,7 +114,7 @@ class Inbox:
 
     @property
     def oldest_ms(self) -> int | None:
-        """Append time of the oldest record without a visible result, None where there is no such record."""
+        """Append time of the oldest record without a visible result; None if all have one."""
         if self._taken:
             return self._taken[0].appended_ms[0]
         return self._waiting[0][0].timestamp_ms if self._waiting else None
@@ -139,14 +139,14 @@ class Inbox:
         return True
 
     def take(self, expected: ExpectedPosition, max_records: int, max_bytes: int) -> Batch:
-        """Take the next batch of a lane that stands at `expected`. The record that reaches `max_bytes` is its last."""
+        """Take the next batch of a lane, from `expected` on. The record that reaches `max_bytes` is its last."""
         records: list[Record] = []
         size = 0
         while self._waiting and len(records) < max_records and size < max_bytes:
             record, record_size = self._waiting.popleft()
             records.append(record)
             size += record_size
-        # A drained inbox commits the fetch offset, which has passed markers (guard B12).
+        # A drained inbox moves the lane to the fetch offset, past markers (guard B12).
         stop = records[-1].offset + 1 if self._waiting else self.fetch_offset
         if records:
             self._taken.append(_Taken(stop, size, [record.timestamp_ms for record in records]))
@@ -157,10 +157,10 @@ class Inbox:
     def put_back(self, batch: Batch) -> None:
         """Undo the last `take`, which took this batch."""
         if batch.records:
-            # These belong to the records behind the batch, which comes before them again.
+            # These belong to records after the batch, which is now in front of them again.
             self._envelopes.clear()
             self._waiting.extendleft((record, _size(record)) for record in reversed(batch.records))
-            # The newest entry goes: the oldest one still tells since when a command waits.
+            # The last entry is the one of this batch.
             self._taken.pop()
             self.changed.set()
 
@@ -173,7 +173,7 @@ class Inbox:
         appended_ms: list[Sequence[int]] = []
         while self._taken and self._taken[0].stop <= offset:
             batch = self._taken.popleft()
-            # Only now: where bytes were free at the take, a lane held three times as many.
+            # Not at the take: when bytes were freed there, a lane held three times as many.
             self._hold(-batch.size)
             appended_ms.append(batch.appended_ms)
         while self._skipped and self._skipped[0].stop <= offset:

@@ -1,4 +1,4 @@
-"""The lag of lanes that read nothing, which a worker asks the brokers for now and then."""
+"""Asks the brokers now and then for the lag of lanes that read nothing."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, share
             await asyncio.sleep(SURVEY_SECONDS)
             looks = {lane: look for lane, look in looks.items() if not look.done()}
             idle = {lane.partition: lane for lane in lanes.values() if not lane.wants_records and lane not in looks}
-            # Side by side, and nobody waits for the end, so that a silent leader holds up its own lanes only.
+            # One task a leader, and no task waits for another, so that a silent leader delays only its own lanes.
             for led in consumer.by_leader(idle):
                 own = [idle[partition] for partition in led]
                 looks |= dict.fromkeys(own, asyncio.create_task(_survey(own, consumer, shared)))
@@ -34,8 +34,8 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, share
 
 async def _survey(lanes: Sequence[Lane], consumer: Consumer, shared: LaneDependencies) -> None:
     for lane in lanes:
-        # `close_within` bounds the time and drops errors: while Kafka is away, which `watch-servers` reports, the age
-        # goes on from the last survey.
+        # `close_within` bounds the time and drops errors. `watch-servers` reports that Kafka is away, and meanwhile the
+        # age grows from the last survey.
         await close_within(_look(lane, consumer, shared), LOOK_SECONDS)
 
 
@@ -62,5 +62,5 @@ async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> Non
         return
     reader = LogReader(shared.cluster)
     oldest_ms = await reader.appended_ms(topic, partition, stands_at) if stands_at < end else None
-    if lane.state is state:  # it may have been opened or halted meanwhile: then the next look tells where it stands
+    if lane.state is state:  # else it was opened or halted meanwhile, and these answers are outdated
         lane.lag.survey(stands_at, end, oldest_ms)

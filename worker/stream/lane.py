@@ -1,4 +1,4 @@
-"""A lane: one assigned partition, the records held for it, and its state. Sessions open it and move it."""
+"""A lane: an assigned partition, the records held for it, and its state. Sessions open and move it."""
 
 import time
 from enum import Enum
@@ -13,7 +13,7 @@ from worker.stream.lag import Lag
 
 log = structlog.get_logger(__name__)
 
-# Pauses after failures in a row, of a session or of a lane's fetches. Each is twice as long as the one before.
+# Bounds of the pause after a failure of a session or of a lane's fetches. Each failure in a row doubles the pause.
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -40,9 +40,9 @@ class Lane:
         self.state = LaneState.OPENING
         self.reason = "opening"
         self.progressed_at = time.monotonic()
-        # A session leaves the lane alone until then, by `time.monotonic()`.
+        # Sessions leave the lane alone until this time, by `time.monotonic()`.
         self.look_at = 0.0
-        # After the next failure of its fetches the lane pauses for so long. Answers end the pauses.
+        # How long the lane pauses after its next failed fetch. `OpenLane.apply` resets it.
         self.pause_seconds = 0.0
         self._hooks = hooks
         self.log = log.bind(topic=name.topic, partition=name.partition)
@@ -67,7 +67,7 @@ class Lane:
     def set_state(self, state: LaneState, reason: str = "", wait_seconds: float = 0.0) -> None:
         """Change to a state, for a reason that `/readyz` shows. Sessions leave the lane alone for `wait_seconds`."""
         self.look_at = time.monotonic() + wait_seconds
-        # A session that was cut off may still move a closed lane, whose partition may have a new lane here by now.
+        # A session that was cut off may still move a closed lane whose partition has a new lane in this worker.
         if (state, reason) != (self.state, self.reason) and self.state is not LaneState.CLOSED:
             self.state, self.reason = state, reason
             self._hooks.lane_state(self.name, state.value)
@@ -80,26 +80,26 @@ class Lane:
             self.set_state(LaneState.OPENING, reason, wait_seconds)
 
     def run(self, applied: int) -> None:
-        """Begin to read at A: records that were fetched before may not follow on it."""
+        """Begin to read at A, without the records that were fetched before."""
         self.inbox.restart(applied)
         self.lag.restart(applied)
         self.progressed_at = time.monotonic()
         self.set_state(LaneState.RUNNING)
 
     def reopen(self, reason: str, wait_seconds: float = 0.0) -> None:
-        """Stop work upon doubt, until the lane's positions have been read again."""
+        """Stop work on doubt, until the lane's positions have been read again."""
         self.inbox.leave()
         self.set_state(LaneState.OPENING, f"reopening: {reason}", wait_seconds)
         self._hooks.lane_reopens(self.name)
         self.log.warning("lane_reopens", error=reason)
 
     def reopen_after_pause(self, reason: str) -> None:
-        """The same for a lane whose fetches failed: at once, then with pauses that double while it gets no further."""
+        """Reopen a lane whose fetches failed: first at once, then after pauses that double until it moves."""
         self.reopen(reason, self.pause_seconds)
         self.pause_seconds = min(max(FIRST_PAUSE_SECONDS, 2 * self.pause_seconds), LONGEST_PAUSE_SECONDS)
 
     def lose(self, reason: str, wait_seconds: float) -> None:
-        """Stop work, since another session holds the lane. This one asks for it again after a while."""
+        """Stop work, since another session holds the lane. This session asks for it again after `wait_seconds`."""
         self.inbox.leave()
         self.set_state(LaneState.LOST, reason, wait_seconds)
         self.log.warning("lane_lost", reason=reason)

@@ -1,4 +1,4 @@
-"""The positions of lanes on both servers: E, then A, and the logs that they count in."""
+"""Reads the positions of lanes on both servers: E, then A, and the bounds of their logs."""
 
 import asyncio
 from collections.abc import Collection, Mapping
@@ -20,7 +20,7 @@ from worker.stream.positions import Halt, Log, reason_to_halt, reason_without_to
 class LanePositions:
     """A and the rest of the lane's row in Postgres, E, and the lane's log; `is_new` if the lane never ran.
 
-    `lost_commits` says why no lane at all may run, where commits of any lane are lost.
+    `lost_commits` says why no lane may run, if commits of any lane are lost.
     """
 
     position: Position
@@ -42,10 +42,10 @@ def positions_of(
     *,
     published: int | None = None,
 ) -> LanePositions:
-    """Combine the answers of both servers on a lane. A lane that never ran stands at the start of its log.
+    """Combine the answers of both servers on a lane. A lane that never ran is at the start of its log.
 
-    `published` is where results end, for a lane without a committed offset. All results below the bound that Postgres
-    has noted are out.
+    `published` is E by the results, for a lane without a committed offset. It is at least the bound that Postgres has
+    noted, since all results below that are out.
     """
     known = position or Position(log.first, log.first, log.first)
     emitted = max(known.emitted, published or 0) if committed is None else committed.offset
@@ -53,7 +53,7 @@ def positions_of(
 
 
 class LogEnds:
-    """Asks where logs begin and end. Each leader is asked in a task of its own, since one of them may be silent."""
+    """Asks where logs begin and end, with one task a leader, since a leader may be silent."""
 
     def __init__(self, consumer: Consumer, wake: asyncio.Event) -> None:
         """`wake` is set when an answer has come."""
@@ -66,15 +66,15 @@ class LogEnds:
             task.cancel()
 
     def forget(self, partition: TopicPartition) -> None:
-        """Ask its leader anew, since another worker may have gone on until now."""
+        """Drop the answer of its leader, since another worker may have published until now."""
         self._asked.pop(partition, None)
 
     async def known(
         self, partitions: Collection[TopicPartition], seconds: float
     ) -> dict[TopicPartition, tuple[int, int]]:
-        """Return first offset and end of the logs whose leaders have answered. Each answer is returned once.
+        """Return the first offset and the end of logs whose leaders have answered. Each answer is returned once.
 
-        Waits up to `seconds` for answers to new questions. A leader that failed is asked again next time.
+        Waits up to `seconds` for answers to new requests. A leader that failed is asked again next time.
         """
         new = [partition for partition in partitions if partition not in self._asked]
         for led in self._consumer.by_leader(new):
@@ -101,24 +101,23 @@ async def read_positions(
     shared: LaneDependencies,
     consumer: Consumer,
 ) -> dict[Lane, LanePositions | LostLane | Halt | str]:
-    """Read the positions of lanes.
+    """Read the positions of lanes. `logs` has the first offset and the end of their logs.
 
-    A lane gets `LostLane` where its token is no longer good, `Halt` where its topic is gone or its results may not be
-    read, or a reason to wait.
-    `logs` has first offset and end of their logs. Raises the errors of both servers.
+    A lane gets `LostLane` if its token is no longer good, `Halt` if its topic is gone or its results may not be read,
+    or a reason to wait. Raises the errors of both servers.
     """
     group_id = shared.settings.group_id
     identities = await shared.cluster.identities({lane.name.topic for lane in lanes})
     committed = await shared.cluster.committed(group_id, [lane.partition for lane in lanes])
-    # The worker takes this before it reads A: a later reading could be beyond A without any lost commit.
+    # Taken before A is read: a later reading could be beyond A although no commit is lost.
     readings = forgotten.readings
     all_committed, applied = await _all_positions(shared, consumer)
     without_offset = [partition for partition, offset in all_committed.items() if offset is None]
     positions = await shared.store.positions(lanes.values())
     own = {lane.partition: positions.get(token) for lane, token in lanes.items()}
     noted = {partition: position.emitted for partition, position in own.items() if position is not None}
-    # Those of a lane that is not to be placed only show lost commits, so they are read from A on. Such a reading says
-    # nothing about E of the lane itself: it counts only where it began at the lane's noted bound, or before.
+    # Results of lanes that are not being placed only show lost commits, so they are read from A on. Such a reading says
+    # nothing about E of its lane: for that, a reading must begin at the lane's noted bound or before.
     starts = {at: noted.get(at, applied.get(at) or 0) for at in without_offset}
     published = {at: readings[at].end for at, start in starts.items() if at in readings and readings[at].start <= start}
     forgotten.read({at: start for at, start in starts.items() if at not in published})
@@ -141,7 +140,7 @@ async def read_positions(
             answers[lane] = f"reading the results of {name_of(partition)}, for which Kafka has no offset of the group"
         else:
             position, log, end = positions[token], Log(identity, *logs[partition]), published.get(partition, 0)
-            # None: we may not read the results. A lane that never ran has none, and may begin all the same.
+            # None: we may not read results. A lane that never ran has none, so it may begin anyway.
             if end is None and position is not None and lost_commits is None:
                 answers[lane] = Halt(reason_without_offset(position.applied))
             else:
@@ -150,12 +149,12 @@ async def read_positions(
 
 
 async def look_for_lost_commits(shared: LaneDependencies, consumer: Consumer) -> str | None:
-    """Say why no lane may run, where any lane has lost commits. Looks at committed offsets alone."""
+    """Say why no lane may run, if any lane has lost commits by its committed offset."""
     return why_commits_are_lost(*await _all_positions(shared, consumer))
 
 
 async def look_for_lost_results(shared: LaneDependencies, forgotten: Forgotten) -> str | None:
-    """The same by the results that were read, of lanes for which Kafka has no offset."""
+    """Say why no lane may run, if any lane has lost commits by the results that were read."""
     published = {at: reading.end for at, reading in forgotten.readings.items()}
     applied = await shared.store.applied(shared.settings.group_id, shared.settings.by_commands)
     return why_commits_are_lost({}, applied, published)
@@ -164,15 +163,15 @@ async def look_for_lost_results(shared: LaneDependencies, forgotten: Forgotten) 
 async def _all_positions(
     shared: LaneDependencies, consumer: Consumer
 ) -> tuple[dict[TopicPartition, Committed | None], dict[tuple[str, int], int | None]]:
-    """E, then A, of every lane of the group, also of topics that the database has and nobody serves any more.
+    """E, then A, of every lane of the group, also of topics in the database that nobody serves any longer.
 
-    A lane at work may move on; a lower bound is enough to see lost commits.
+    A lane at work may move meanwhile; a lower bound of E is enough to see lost commits.
     """
     group_id, served = shared.settings.group_id, shared.settings.by_commands
     offsets = await shared.cluster.all_committed(group_id)
-    # E before A: the other lanes are at work. The other way around, each turn in between would look like lost commits.
+    # E must come before A. In the other order, each turn of another lane in between would look like lost commits.
     applied = await shared.store.applied(group_id, {*served, *(at.topic for at in offsets)})
-    # Channels that nobody serves count, too: another channel would create their lost passports again. A topic that the
+    # Channels that nobody serves count, too: other channels could create their lost passports again. A topic that the
     # database does not know may belong to another installation with the same group.
     known = {*served, *(topic for topic, _ in applied)}
     committed: dict[TopicPartition, Committed | None] = dict.fromkeys(consumer.all_partitions())

@@ -1,4 +1,4 @@
-"""Decoding of record batches whose header names are not UTF-8, at which aiokafka's own decoder fails (guard B8)."""
+"""Decodes record batches with header names that are not UTF-8, on which aiokafka's own decoder fails (guard B8)."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -9,18 +9,18 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
-# The `checksum` of a record with such a header name. Other records of Kafka's current format have none, so such a
-# record is recognized without a look at each name.
+# The `checksum` of a record with such a header name. Other records of Kafka's current format have no checksum, so this
+# marks the record without another look at each name.
 NAME_NOT_UTF8 = "header-name-not-utf8"
 
-# Where a batch has the number of bytes that follow its length, and where its records begin.
+# Positions in a batch: its length, the end of the length, from which it counts, and its records.
 _LENGTH_AT, _LENGTH_ENDS, _RECORDS_AT = 8, 12, 61
 
 _DECODERS = {0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 
 
 class LenientBatches:
-    """The batches of a message set from the one on that holds an offset, in place of aiokafka's `MemoryRecords`.
+    """The batches of a message set, from the one that holds `offset` on. Replaces aiokafka's `MemoryRecords`.
 
     With `only_times`, records have offsets and times alone.
     """
@@ -34,13 +34,13 @@ class LenientBatches:
         return bool(self._left)
 
     def next_batch(self) -> Any:
-        """The next one. aiokafka decodes markers, and batches of the old formats, which have no headers."""
+        """The next batch. aiokafka decodes markers, and batches of the old formats, which have no headers."""
         data, batch = self._left.popleft()
         return batch if batch.magic < 2 or batch.is_control_batch else _LenientBatch(data, batch, self._only_times)
 
 
 def _split(message_set: bytes) -> Iterator[tuple[bytes, Any]]:
-    """The bytes of each batch, and the batch. Kafka may cut the last batch off, and then it is left out."""
+    """The bytes of each batch, and the batch. Leaves out the last one if Kafka has cut it off."""
     left = memoryview(message_set)
     while len(left) >= _LENGTH_ENDS:
         length = _LENGTH_ENDS + int.from_bytes(left[_LENGTH_AT:_LENGTH_ENDS], "big")
@@ -51,7 +51,7 @@ def _split(message_set: bytes) -> Iterator[tuple[bytes, Any]]:
 
 
 class _Record(NamedTuple):
-    """A record with those attributes of aiokafka's own that consumers of the worker read."""
+    """A record with those attributes of an aiokafka record that the worker reads."""
 
     offset: int
     timestamp: int
@@ -62,7 +62,7 @@ class _Record(NamedTuple):
 
 
 class _LenientBatch:
-    """aiokafka's batch, but for its records. Header names that are not UTF-8 are escaped with backslashes."""
+    """An aiokafka batch that decodes its own records. Header names that are not UTF-8 get backslash escapes."""
 
     def __init__(self, data: bytes, batch: Any, only_times: bool) -> None:
         self._data, self._batch, self._only_times = data, batch, only_times
@@ -104,7 +104,7 @@ class _LenientBatch:
 
 
 class _Reader:
-    """Goes over the bytes of one record."""
+    """Reads the bytes of one record in order."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._position = data, 0
@@ -115,7 +115,7 @@ class _Reader:
         return int(number)
 
     def bytes(self) -> bytes | None:
-        """The next bytes, which come behind their length; None where it is negative."""
+        """The next bytes, which follow their length; None if the length is negative."""
         length = self.varint()
         if length < 0:
             return None

@@ -8,12 +8,12 @@ from worker.store.clocks import NewestRecord
 from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import Bounds, LogReader
 
-# The leaders of so many partitions are on all brokers, most likely.
+# The leaders of this many partitions are very likely on all brokers.
 _MAX_PARTITIONS = 16
 
 
 class LogClock:
-    """Looks at a command topic now and then. The age of a record is known if it was appended after the last look."""
+    """Looks at a command topic now and then. It bounds the age of a record that was appended since the last look."""
 
     def __init__(self, cluster: Cluster, topic: str) -> None:
         self._cluster, self._topic = cluster, topic
@@ -38,7 +38,7 @@ async def newest_append(cluster: Cluster, topic: str, parts: Mapping[int, Bounds
     reader = LogReader(cluster)
     filled = [at for at, part in parts.items() if part.first < part.end][:_MAX_PARTITIONS]
     times = await reader.appended_at(topic, {at: parts[at].end - 1 for at in filled})
-    # The last offset may be the marker of a transaction, and the record stands in front of it.
+    # The last offset may be the marker of a transaction, with the newest record right before it.
     before_markers = {at: max(parts[at].first, parts[at].end - 2) for at in filled if at not in times}
     times |= await reader.appended_at(topic, before_markers)
     return max(times.values(), default=None)

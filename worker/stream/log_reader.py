@@ -1,4 +1,4 @@
-"""Reading of logs outside any group: where they begin and end, single records, and long parts of them."""
+"""Reads logs outside any group: where they begin and end, single records, and long parts of them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -21,23 +21,23 @@ from worker.stream.aiokafka_internals import next_offset, records_of, wait_for_t
 from worker.stream.cluster.connection import ANSWER_SECONDS, Cluster
 from worker.stream.cluster.leaders import partitions_by_leader
 
-# The bytes that a fetch asks for, to look at a single record and to read many in a row. A broker sends a first batch
-# whole, also where it is larger.
+# The bytes that a fetch asks for, to look at a single record and to read many in a row. A broker sends the first batch
+# whole even if it is larger.
 LOOK_BYTES = 16 * 1024
 READ_BYTES = 1024 * 1024
 
-# Longer lists take longer a record: they do not stay in the processor's cache.
+# Longer lists are slower a record, since they do not stay in the processor's cache.
 RECORDS_AT_ONCE = 300
 
-# How long a broker may wait for records: where it may have none, and where it must have some.
+# How long a broker may wait for records: if it may have none, and if it must have some.
 _LOOK_MS, _READ_MS = 20, 500
 
-# Kafka takes these in place of times.
+# Kafka accepts these in place of times.
 _END, _START = -1, -2
 
 
 class Bounds(NamedTuple):
-    """The first offset of a log, and the offset behind its last readable record."""
+    """The first offset of a log, and the offset after its last readable record."""
 
     first: int
     end: int
@@ -46,7 +46,7 @@ class Bounds(NamedTuple):
 class LogReader:
     """Reads any topics over the connections of a `Cluster`. Several tasks may read at once.
 
-    For a reader of committed records, a log ends in front of the oldest open transaction. Every method raises
+    For a reader of committed records, a log ends before the oldest open transaction. Every method raises
     `CLUSTER_ERRORS`. Each answer has to come within `ANSWER_SECONDS`.
     """
 
@@ -61,7 +61,7 @@ class LogReader:
 
     async def first_since(self, topic: str, partitions: Collection[int], time: datetime) -> dict[int, int]:
         """The offset of the first record that was appended at `time` or later, else the end of the log."""
-        # Kafka takes negative times for other questions, or refuses them.
+        # Negative times mean something else to Kafka.
         times = (max(0, round(time.timestamp() * 1000)), _END)
         firsts, ends = await asyncio.gather(*(self._offsets(topic, partitions, time) for time in times))
         return {at: ends[at] if firsts[at] == UNKNOWN_OFFSET else firsts[at] for at in partitions}
@@ -69,9 +69,9 @@ class LogReader:
     async def read(
         self, topic: str, partition: int, start: int, stop: int, *, fetch_bytes: int = READ_BYTES
     ) -> AsyncIterator[list[Record]]:
-        """Records at offsets from `start` to below `stop`, in lists, past markers and aborted records.
+        """Records at offsets from `start` to below `stop`, in lists, without markers and aborted records.
 
-        `stop` must not be behind the end of the log. The part is read as a whole, or an error is raised.
+        `stop` must not be beyond the end of the log. Raises an error unless it has read the whole part.
         """
         log, offset = TopicPartition(topic, partition), start
         ahead: asyncio.Task[Response] | None = None
@@ -84,7 +84,7 @@ class LogReader:
                 offset = next_offset(response, offset)
                 while chunk := [*islice(records, RECORDS_AT_ONCE)]:
                     yield chunk
-                    # The next part is fetched while this one is used, unless the first records were enough.
+                    # Fetch the next part while the caller uses this one, unless the first records were enough.
                     if ahead is None and offset < stop:
                         ahead = asyncio.create_task(self._fetch_some(log, offset, fetch_bytes))
         finally:
@@ -93,7 +93,7 @@ class LogReader:
                 ahead.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def record(self, topic: str, partition: int, offset: int) -> Record | None:
-        """The record at exactly this offset; None where the log has no record there."""
+        """The record at exactly this offset; None if the log has no record there."""
         log = TopicPartition(topic, partition)
         with suppress(OffsetOutOfRangeError):
             response = await self._fetch(log, offset, LOOK_BYTES, _LOOK_MS)
@@ -102,7 +102,7 @@ class LogReader:
         return None
 
     async def appended_ms(self, topic: str, partition: int, offset: int) -> int | None:
-        """The append time of the first record at `offset` or behind it; None where the log has none."""
+        """The append time of the first record at `offset` or after it; None if the log has none."""
         log, start = TopicPartition(topic, partition), -1
         with suppress(OffsetOutOfRangeError):
             while start < offset:
@@ -119,7 +119,7 @@ class LogReader:
 
     async def _fetch_some(self, log: TopicPartition, offset: int, fetch_bytes: int) -> Response:
         """Fetch until an answer has records, or at least markers. The leader may be away for a while."""
-        # An empty answer must not end a part of a log: E may be told by its last records.
+        # An empty answer must not end a read: E may depend on the last records.
         async with asyncio.timeout(ANSWER_SECONDS):
             while True:
                 try:
@@ -147,7 +147,7 @@ class LogReader:
     async def _ask(
         self, topic: str, partitions: Collection[int], request: Callable[[list[int]], Request]
     ) -> list[Response]:
-        """Ask the leaders of partitions of a topic, each for its own partitions. A leader that has moved is found."""
+        """Ask each leader about its own partitions of a topic. Finds leaders that have moved, and tries again."""
         async with asyncio.timeout(ANSWER_SECONDS):
             client = await self._cluster.client()
             async for attempt in stamina.retry_context(
@@ -165,7 +165,7 @@ class LogReader:
 
 
 def _has_moved(error: Exception) -> bool:
-    """Whether another broker may lead the partition, or will in a moment."""
+    """Whether another broker leads the partition now, or soon will."""
     return isinstance(error, KafkaError) and (error.invalid_metadata or isinstance(error, NodeNotReadyError))
 
 

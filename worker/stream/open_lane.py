@@ -1,4 +1,4 @@
-"""A lane that its session has opened: the right to write for it, and its positions."""
+"""A lane that its session has opened: the right to write for the lane, and its positions."""
 
 import time
 
@@ -11,7 +11,7 @@ from worker.stream.lane import Lane
 class OpenLane:
     """Keeps A (`applied`), E (`emitted`) and the lower bound of E that Postgres has (`noted`) of an open lane.
 
-    A session makes a new one each time that it opens the lane, so nothing of an opening survives a doubt.
+    A session makes a new object each time that it opens the lane, so that nothing survives a doubt.
     """
 
     def __init__(
@@ -22,18 +22,18 @@ class OpenLane:
         self.name: LaneName = lane.name
         self.inbox: Inbox = lane.inbox
         self.applied, self.emitted, self.noted = position
-        # The turn that took records of this lane last.
+        # The number of the last turn that took records of this lane.
         self.served = 0
         self._incarnation, self._hooks = incarnation, hooks
 
     @property
     def expected(self) -> ExpectedPosition:
-        """The position that the lane must have in Postgres for its next batch."""
+        """The token and position that the lane must have in Postgres for its next batch."""
         return ExpectedPosition(self.token, self.applied, self.emitted, self._incarnation)
 
     @property
     def is_behind(self) -> bool:
-        """Whether the ledger has answers that Kafka lacks: between turns, only while the lane is being opened."""
+        """Whether the ledger has answers that Kafka lacks. Between turns this is only so while the lane opens."""
         return self.emitted < self.applied
 
     @property
@@ -43,7 +43,7 @@ class OpenLane:
 
     def run(self) -> None:
         """Begin to read, since Kafka has all results below A."""
-        # Also those of a transaction whose end was not answered.
+        # This includes results of a transaction whose end was not answered.
         self._hooks.visible(self.inbox.answered(self.applied))
         self.lane.run(self.applied)
 

@@ -21,19 +21,19 @@ from worker.stream.positions import Halt
 from worker.stream.producer import Emitter
 from worker.stream.reemission import read_ledger
 
-# A lane waits so long before it looks again for a leader.
+# How long a lane waits before it looks for a leader again.
 LEADER_SECONDS = 1.0
-# The other lanes wait so long for leaders to say where their logs begin and end.
+# How long an opening waits for leaders to say where their logs begin and end.
 LOG_ENDS_SECONDS = 0.3
-# A lane waits so long for an answer that the servers will have soon.
+# How long a lane waits for an answer that the servers will have soon.
 SOON_SECONDS = 0.2
 
 
 class Opening:
-    """Opens the lanes of a session, each as far as it gets, beside the turns of those that are open.
+    """Opens the lanes of a session, each as far as it gets, while open lanes have turns.
 
-    A lane is in `_registered` until its previous producers are fenced, then in `_tokens` until it is lost. Meanwhile it
-    is in `_placed` from when its positions fit until it runs.
+    A lane is in `_registered` until its previous producers are fenced, then in `_tokens` until it is lost. In between
+    it is in `_placed`, from when its positions fit until it runs.
     """
 
     def __init__(  # noqa: PLR0913 - what it shares with its session
@@ -49,14 +49,14 @@ class Opening:
         self._lanes, self._owner, self._emitter = lanes, owner, emitter
         self._shared, self._consumer, self._wake = shared, consumer, wake
         self._group = shared.settings.group_id
-        # Noted before anything is asked: answers of a database that is replaced meanwhile must not open a lane.
+        # Noted before any query: answers of a database that is replaced meanwhile must not open a lane.
         self.incarnation = shared.store.incarnation
         # Lanes registered to us whose previous producers are not fenced yet.
         self._registered: dict[Lane, Registered] = {}
         self._fences: dict[str, asyncio.Task[None]] = {}
-        # Lanes that only we can write for; nobody else has anything open for them.
+        # Lanes that only we can write for, and for which nobody else has anything open.
         self._tokens: dict[Lane, FencingToken] = {}
-        # Lanes whose positions fit; they run when Kafka has all results that the ledger has.
+        # Lanes whose positions fit, and which run once Kafka has all results of the ledger.
         self._placed: dict[Lane, OpenLane] = {}
         self._log_ends = LogEnds(consumer, wake)
         self._forgotten = Forgotten(shared, consumer, wake)
@@ -71,12 +71,12 @@ class Opening:
             task.cancel()
 
     async def go_on(self, settle: Callable[[], Awaitable[None]]) -> list[OpenLane]:
-        """Take each lane as far as it gets without waiting. Returns the lanes that are open now.
+        """Take each lane as far as it gets without waiting. Returns the lanes that opened.
 
-        `settle` waits for the session's transaction in flight. Raises the errors of both servers; all lanes have to be
-        registered again after one.
+        `settle` waits for the session's transaction in flight. Raises the errors of both servers, after which all lanes
+        have to be registered again.
         """
-        # A reading may end when all lanes are at work, and none is due. Its results may tell of lost commits.
+        # Before the early return below: a reading that ends while all lanes work may show lost commits.
         if self._forgotten.take_news():
             self._reopen_if_lost(await look_for_lost_results(self._shared, self._forgotten))
         now = time.monotonic()
@@ -85,7 +85,7 @@ class Opening:
             return []
         await self._register(due)
         await self._confirm([lane for lane in due if lane in self._registered and self._is_fenced(lane)])
-        # E is read after the fences only: until then, another producer may still commit an offset.
+        # Read E only after the fences: until then, another producer may still commit an offset.
         unplaced = {lane: self._tokens[lane] for lane in due if lane in self._tokens and lane not in self._placed}
         if unplaced:
             await settle()  # our own transaction may still move E
@@ -114,8 +114,8 @@ class Opening:
             self._shared.hooks.begins(Activity(lane.name))
         answers = await store.register([lane.name for lane in lanes], owner)
         newer = [name for name, answer in answers.items() if isinstance(answer, NewerOwner)]
-        # A group that was reset counts its generations from 1 again, and the row has a higher one. The broker decides:
-        # a present member of the group takes the lane.
+        # A group that was reset counts its generations from 1 again, below the row's. So ask the broker: a present
+        # member of the group takes the lane.
         if newer and await self._shared.cluster.is_member(self._group, owner.generation, owner.member):
             answers |= await store.register(newer, owner, force=True)
         failpoints.reach("register")
@@ -125,32 +125,32 @@ class Opening:
                 self._lose(lane, f"held for generation {answer.generation} by {answer.member}")
                 continue
             lane.wait("opening")
-            # A list without others is our id alone already, so nothing is left to fence or to confirm.
+            # If the list has no others, it is our id alone, and nothing has to be fenced or confirmed.
             if answer.producers:
                 self._registered[lane] = answer
             else:
                 self._hold(lane, answer.token)
 
     def _hold(self, lane: Lane, token: FencingToken) -> None:
-        """Note that only we can write for the lane, and read everything about it anew: others wrote until now."""
+        """Note that only we can write for the lane, and drop what was read of its logs: others wrote until now."""
         self._tokens[lane] = token
         self._log_ends.forget(lane.partition)
         self._forgotten.forget(lane.partition)
 
     def _lose(self, lane: Lane, reason: str) -> None:
-        """Leave the lane to its holder, and ask for it again later: the holder may be gone, or an older self of us."""
+        """Leave the lane to its holder, and ask again later: the holder may end, or be an older session of ours."""
         self._shared.hooks.ended(Activity(lane.name), LostLane([]))
         lane.lose(reason, self._shared.settings.kafka_session_timeout_seconds)
 
     # 3. Fence
 
     def _is_fenced(self, lane: Lane) -> bool:
-        """Whether all transactions have ended that other producers may have left open for the lane.
+        """Whether every other producer that the lane lists is fenced. Starts the fences.
 
-        Starts the fences. Each producer is fenced once a session, for all lanes that list it.
+        Each producer is fenced once a session, for all lanes that list it.
         """
         waiting = []
-        # All of them, not only the last owner: it may have died before it fenced the one before it.
+        # All of them: the last owner may have died before it fenced the one before it.
         for producer in self._registered[lane].producers:
             task = self._fences.get(producer)
             if task is None:
@@ -159,7 +159,7 @@ class Opening:
             if not task.done():
                 waiting.append(producer)
             elif (error := task.exception()) is not None:
-                # An error is no fence: the old producer may still commit. The next look at halted lanes asks again.
+                # An error does not fence: the old producer may still commit. `Halts` has the fence tried again.
                 del self._fences[producer]
                 self._halts.halt(lane, f"{error}. Allow {own_transactions(self._shared.settings)}")
                 return False
@@ -196,7 +196,7 @@ class Opening:
     async def _place(self, lanes: Mapping[Lane, FencingToken]) -> None:
         """Read the positions of lanes on both servers. A lane whose positions contradict each other halts."""
         for lane in lanes:
-            self._shared.hooks.begins(Activity(lane.name))  # a lane that was open before has not registered again
+            self._shared.hooks.begins(Activity(lane.name))  # a lane that reopens does not register again
         logs = await self._log_ends.known([lane.partition for lane in lanes], LOG_ENDS_SECONDS)
         for lane in lanes:
             if lane.partition not in logs:
@@ -210,7 +210,7 @@ class Opening:
             await self._place_lane(lane, lanes[lane], answer)
 
     def _reopen_if_lost(self, *reasons: str | None) -> None:
-        """Open lanes at work again where commits are lost: they could not know, and halt then."""
+        """If commits are lost, reopen the lanes at work, which then halt."""
         if any(reason is not None for reason in reasons):
             for lane in self._lanes:
                 if lane.is_at_work:
@@ -218,7 +218,7 @@ class Opening:
 
     async def _place_lane(self, lane: Lane, token: FencingToken, answer: LanePositions | LostLane | Halt | str) -> None:
         if isinstance(answer, str):
-            # A lane whose results have no leader says so already, and cannot read them for the same reason.
+            # A lane whose result partitions have no leader has said so, and cannot read its results for that reason.
             if may_emit(lane, self._emitter):
                 lane.wait(answer, SOON_SECONDS)
             return
@@ -226,7 +226,7 @@ class Opening:
             self._lose(lane, str(answer))
             return
         if isinstance(answer, Halt) or answer.reason_to_halt() is not None:
-            # Reading the results that explain a halt may take long, so other lanes have turns meanwhile.
+            # In the background: reading the results that explain a halt may take long.
             self._halts.look_into(lane)
             return
         position = answer.position
@@ -237,17 +237,17 @@ class Opening:
             except LostLane as lost:
                 self._lose(lane, str(lost))
                 return
-        # Kafka had all results below this bound, so somebody set E back. `audit` expects the repeats that follow.
+        # Kafka had all results below this bound, so somebody set E back. Results repeat, and `audit` has to know.
         if answer.emitted < position.emitted:
             await self._shared.store.note_set_back(token, answer.emitted, position.applied, self._owner.member)
         offsets = position.applied, answer.emitted, position.emitted
         self._placed[lane] = OpenLane(lane, token, offsets, self.incarnation, self._shared.hooks)
 
     def _place_failed_again(self) -> None:
-        """Read the positions of lanes again that failed since: their topics may be others by now.
+        """Read the positions of lanes again that failed since: their topics may have been replaced.
 
-        A lane may wait for long until its results can be emitted. Whoever watches the topics tells of a change once,
-        and a lane that runs forgets its failure.
+        A lane may wait for long until its results can be emitted. `TopicWatch` reports a change only once, and `run`
+        would forget the failure.
         """
         for lane in list(self._placed):
             if (reason := lane.inbox.failure) is not None:
@@ -258,7 +258,7 @@ class Opening:
     # 6. Emit again, run
 
     async def _emit_again(self, lanes: Sequence[OpenLane]) -> None:
-        """Emit ledger rows [E, A) once more: after a crash, or because an operator set the offsets back."""
+        """Publish the results of ledger rows [E, A): after a crash, or because an operator set the offsets back."""
         batches = dict[OpenLane, Batch]()
         for lane, batch in (await read_ledger(self._shared.store, lanes)).items():
             if batch is not None:
@@ -278,14 +278,14 @@ class Opening:
             lane.lane.log.info("ledger_emitted_again", start=batch.start, stop=batch.stop, records=records)
             lane.emit(batch.stop)
         failpoints.reach("ledger re-emission")
-        self._wake.set()  # more rows may be left: the session must not rest
+        self._wake.set()  # more rows may be left, so the session must not rest
 
     def _run(self, lane: OpenLane) -> OpenLane:
         """Let the lane read from A on."""
         del self._placed[lane.lane]
         lane.inbox.changed = self._wake
         lane.run()
-        # No await between these two: the reader takes a position that is not the inbox's for a failed poll.
+        # No await between `run` and `begin_at`: the reader fails a lane whose inbox and consumer differ in position.
         self._consumer.begin_at(lane.lane.partition, lane.applied)
         failpoints.reach("seek")
         self._shared.hooks.ended(Activity(lane.name))
@@ -294,7 +294,7 @@ class Opening:
 
 
 def may_emit(lane: Lane, emitter: Emitter) -> bool:
-    """Whether all result partitions of a lane have a leader, by the metadata. Otherwise the lane waits for one."""
+    """Whether all result partitions of a lane have a leader, by the metadata. If not, the lane waits."""
     obstacle = emitter.find_obstacle(lane.name)
     if obstacle is None:
         return True

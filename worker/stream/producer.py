@@ -1,4 +1,4 @@
-"""The transactional producer of a session: results of a turn and the offsets behind them, visible together or never."""
+"""The transactional producer of a session: results of a turn and offsets become visible together or never."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,10 +24,10 @@ from worker.stream.cluster.leaders import has_leader, name_of
 from worker.stream.cluster.offset_fetch_v7 import worker_metadata
 from worker.stream.delivery import LOOK_SECONDS, Delivery, NotOver, Patience, suspects
 
-# A session that cannot start is replaced by one with another id, which another broker may coordinate.
+# A session that does not start in time is replaced by one with another id, which another broker may coordinate.
 START_SECONDS = 5.0
-# Shorter than the client's own retries and than the transaction timeout by default, since the producer is thrown away
-# on any doubt. All other lanes then go on within 30 s where one result partition takes nothing.
+# Shorter than the client's own retries and the default transaction timeout, since the producer is thrown away on any
+# doubt. If a result partition takes nothing, all other lanes go on within 30 s.
 EMIT_SECONDS = 20.0
 # A larger single record gets a batch of its own. Above 512 KiB a request is humongous to the G1 collector of a broker
 # with a heap of up to 2 GB: the requests of 560 KB that full batches made took a fifth of the broker's CPU.
@@ -43,8 +43,8 @@ _SENT_ONCE = (TxnOffsetCommitRequest, EndTxnRequest)
 class Doubt(Exception):
     """The worker does not know what became of a turn.
 
-    `suspects` are partitions of command topics whose lanes failed while others may have got on. There are none where
-    no lane in particular is to blame.
+    `suspects` are partitions of command topics whose lanes failed while others may have succeeded. It is empty if no
+    particular lane is to blame.
     """
 
     def __init__(self, reason: str, suspects: Iterable[TopicPartition] = ()) -> None:
@@ -57,15 +57,15 @@ class EmissionFailed(Doubt):
 
 
 class Unanswered(Exception):
-    """A request that must not be sent twice got no answer. Not a `KafkaError`: the client sends again after those."""
+    """A request that must not be sent twice got no answer. No `KafkaError`: after those, the client sends again."""
 
 
 class Emitter:
     """Publishes results through one transactional producer. The emitter is thrown away upon any doubt.
 
-    A session gives it a transactional id that nobody used before and nobody will use again. `offsets_group` is the
-    group whose offsets it commits, where that is not the workers' group. `offsets_at` is the partition for which it
-    commits the offset of its only lane, where that is not the lane's own.
+    Its transactional id must never be used before or again. `offsets_group` is the group whose offsets it commits, by
+    default the workers' group. `offsets_at` is the partition for which it commits the offset of its only lane, by
+    default the lane's own.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class Emitter:
         self._settings = settings
         self._offsets_group, self._offsets_at = offsets_group or settings.group_id, offsets_at
         self._hooks = hooks
-        # The result topics of each channel, by its command topic and their kind, and the topic of its dead letters.
+        # By command topic: the channel's result topics by kind, and its topic of dead letters.
         self._topics = {
             topic: dict(zip(Kind, channel.result_topics, strict=True))
             for topic, channel in settings.by_commands.items()
         }
         self._dead_letters = {topic: channel.dead_letter_topic for topic, channel in settings.by_commands.items()}
-        # How many partitions each topic had at first: results of a lane stay in one partition of it.
+        # How many partitions each topic had at first: a lane's results stay in one partition when a topic grows.
         self._partitions: dict[str, int] = {}
-        # Whether there ever was a transaction, whether one committed, and whether the end of one was not answered.
+        # Whether a transaction ever began, whether one committed, and whether the last one is not known to have ended.
         self.has_begun = self.has_committed = self.is_open = False
         self._producer = AIOKafkaProducer(
             **client_options(settings),
@@ -101,41 +101,40 @@ class Emitter:
     async def start(self) -> None:
         """Send InitProducerId, and ask for the metadata of all topics of results and dead letters at once.
 
-        A topic that is missing, or to which the worker has no access, fails only the lanes that have results for it.
+        A topic that is missing or forbidden fails only the lanes that have results for it.
         """
         topics = [topic for channel in self._settings.by_commands.values() for topic in channel.answer_topics]
         async with asyncio.timeout(START_SECONDS):
             await self._producer.start()
             await self._producer.client.set_topics(topics)
-            if not all(map(self._partition_count, topics)):  # the answer may be one to a question before
+            if not all(map(self._partition_count, topics)):  # the answer may belong to an earlier request
                 await self._producer.client.force_metadata_update()
 
     def find_obstacle(self, lane: LaneName) -> str | None:
-        """Say which topic or partition of a lane's results takes none now, and ask for newer metadata then."""
+        """Say which topic or partition takes no results of a lane now, if any. Then also asks for newer metadata."""
         client = self._producer.client
         for topic in (*self._topics[lane.topic].values(), self._dead_letters[lane.topic]):
             if self._partition_count(topic) is None:
-                # A missing right is no reason to wait: only a lane that has a result for this topic has to fail.
+                # Do not wait for a missing right: only lanes that have a result for this topic have to fail.
                 obstacle = None if topic in client.cluster.unauthorized_topics else f"Kafka knows no topic {topic}"
             else:
                 target = self._target(topic, lane.partition)
                 obstacle = None if has_leader(client, target) else f"{name_of(target)} has no leader"
             if obstacle is not None:
-                client.force_metadata_update()  # the answer takes a moment
+                client.force_metadata_update()  # not awaited: the next call sees the answer
                 return obstacle
         return None
 
     def _partition_count(self, topic: str) -> int | None:
-        """How many partitions a topic had when Kafka first told; None where it has not told yet."""
+        """How many partitions a topic had when Kafka first reported it; None before that."""
         if topic not in self._partitions and (known := self._producer.client.cluster.partitions_for_topic(topic)):
             self._partitions[topic] = len(known)
         return self._partitions.get(topic)
 
     async def emit(self, batches: Sequence[Sent], before_commit: Callable[[], None] = lambda: None) -> None:
-        """Publish the answers of batches and commit the offsets behind them, in one transaction.
+        """Publish the answers of batches and commit the offsets after them, in one transaction.
 
-        `before_commit` is called when all that is left of the transaction is its end. Raises `EmissionFailed` on any
-        doubt.
+        Calls `before_commit` when only the end of the transaction is left. Raises `EmissionFailed` on any doubt.
         """
         deliveries = self._deliveries(batches)
         offsets = {
@@ -171,8 +170,8 @@ class Emitter:
         failpoints.reach("begin")
         await self._deliver_all(deliveries)
         failpoints.reach("acks")
-        # Not beside the results: brokers would ask the coordinator about both at once (KIP-890), which answers one
-        # question a transaction. Tried: one offset commit in ten failed, and the client waited for 100 ms.
+        # Not in parallel with the results: brokers would ask the coordinator about both at once (KIP-890), and it
+        # answers one question a transaction. Tried: one offset commit in ten failed, and the client waited 100 ms.
         await producer.send_offsets_to_transaction(offsets, self._offsets_group)
         failpoints.reach("offsets")
         before_commit()
@@ -181,10 +180,10 @@ class Emitter:
         failpoints.reach("EndTxn answered")
 
     async def _deliver_all(self, deliveries: Sequence[Delivery]) -> None:
-        """Await every delivery: a commit succeeds even where a send failed (guard B3).
+        """Await every delivery: a commit succeeds even if a send failed (guard B3).
 
-        Each delivery has a task of its own, since a batch waits until the one before it to the same partition is on its
-        way. `Patience` gives up on brokers that take nothing, so that the other lanes do not wait for them.
+        Each delivery has its own task, since a batch waits until the one before it to the same partition is on its way.
+        `Patience` gives up on brokers that take nothing, so that the other lanes do not wait for them.
         """
         pending = {asyncio.ensure_future(self._deliver(delivery)) for delivery in deliveries}
         patience = Patience(self._producer)
@@ -209,7 +208,7 @@ class Emitter:
                     builder = self._producer.create_batch()
                     _append(builder, event)
             sent.append(await self._submit(builder, delivery.target))
-            # The client answers None for a batch that it dropped.
+            # The client returns None for a batch that it dropped.
             if None in await asyncio.gather(*sent):
                 raise EmissionFailed("a batch of results was dropped by the client")
             delivery.is_acknowledged = True
@@ -226,14 +225,14 @@ class Emitter:
         return sent
 
     def _target(self, topic: str, partition: int) -> TopicPartition:
-        """The same partition as the input: a lane then touches one partition a topic, and order is kept."""
+        """The partition with the command's number, so that a lane uses one partition a topic, in order."""
         return TopicPartition(topic, partition % (self._partition_count(topic) or partition + 1))
 
     def _destination(self, kind: Kind, lane: LaneName) -> TopicPartition:
         return self._target(self._topics[lane.topic][kind], lane.partition)
 
     def _deliveries(self, batches: Sequence[Sent]) -> list[Delivery]:
-        """Sort results and copies of dead letters by the partitions that they go to."""
+        """Sort results and copies of dead letters by the partition that they go to."""
         deliveries: dict[TopicPartition, Delivery] = {}
 
         def delivery_to(target: TopicPartition, lane: TopicPartition) -> Delivery:
@@ -243,7 +242,7 @@ class Emitter:
 
         for batch in batches:
             topic, partition = lane = TopicPartition(batch.lane.topic, batch.lane.partition)
-            by_kind: dict[Kind, Delivery] = {}  # found once a batch: to find it for each answer took a microsecond
+            by_kind: dict[Kind, Delivery] = {}  # once a batch: finding the delivery for each answer took a microsecond
             for answer in batch.answers:
                 delivery = by_kind.get(answer.kind)
                 if delivery is None:
@@ -256,7 +255,7 @@ class Emitter:
         return list(deliveries.values())
 
     async def end_sending(self) -> None:
-        """Send nothing more of a transaction. Only requests that are on their way may still arrive after this."""
+        """Send nothing more of a transaction. After this, only requests that are on their way may still arrive."""
         self._stop_sending()
         if (sender := sender_of(self._producer)) is not None:
             _, late = await asyncio.wait({sender}, timeout=1.0)
@@ -275,7 +274,7 @@ class Emitter:
 
 
 def send_once(client: AIOKafkaClient, end_sent: str = "EndTxn sent") -> None:
-    """Make a lost answer to a request of `_SENT_ONCE` the end of this client's transactions.
+    """Never send a request of `_SENT_ONCE` again: a lost answer to one raises `Unanswered`.
 
     `end_sent` names the failpoint between EndTxn and its answer.
     """
@@ -286,7 +285,7 @@ def send_once(client: AIOKafkaClient, end_sent: str = "EndTxn sent") -> None:
             if not isinstance(request, EndTxnRequest):
                 return await send(node, request, **options)
             answer = asyncio.ensure_future(send(node, request, **options))
-            await asyncio.sleep(0)  # The task sends the request, and waits for the answer.
+            await asyncio.sleep(0)  # lets the task send the request
             failpoints.reach(end_sent)
             return await answer
         except KafkaError as error:
@@ -298,6 +297,6 @@ def send_once(client: AIOKafkaClient, end_sent: str = "EndTxn sent") -> None:
 
 
 def _append(builder: BatchBuilder, event: Event) -> bool:
-    """False when the batch is full. The first record of a batch always fits, whatever its size."""
+    """Add an event to a batch; False when the batch is full. The first event always fits, whatever its size."""
     metadata = builder.append(timestamp=None, key=event.key, value=event.value, headers=event.headers)
     return metadata is not None

@@ -1,4 +1,4 @@
-"""How far results were published, by the results themselves: they name their commands."""
+"""Finds how far results were published, by the results themselves: each names its command."""
 
 import asyncio
 import time
@@ -19,26 +19,25 @@ from worker.stream.log_reader import LogReader
 
 log = structlog.get_logger(__name__)
 
-# Results stand in the order of their commands, so the last ones of each topic name the newest commands. Transaction
-# markers occupy offsets, too: a turn has one in each partition that it publishes to.
+# Results have the order of their commands, so the last ones of each topic name the newest commands. Transaction markers
+# occupy offsets, too: a turn has one in each partition that it publishes to.
 _TAIL_OFFSETS = 200
 
-# Clocks of brokers differ: a result may seem to have been appended this much earlier than its command.
+# Clocks of brokers differ: a result may seem to be appended this much earlier than its command.
 CLOCKS_DIFFER = timedelta(hours=1)
 
 
 class ResultsHidden(Exception):
-    """An open transaction hides results, so nobody can tell how far they were published."""
+    """An open transaction hides results, so it is unknown how far they were published."""
 
 
 async def published_ends(
     settings: Settings, cluster: Cluster, since_ms: Mapping[int, int], log_ends: Mapping[int, int]
 ) -> dict[int, int]:
-    """The offset behind the newest command that a visible result names, by partition; 0 where no result names one.
+    """By partition, the offset after the newest command that a visible result names; 0 if no result names one.
 
-    Reads all results that were appended since `since_ms`, by partition: the append time of the first command whose
-    result matters. Call it when no producer can publish for these partitions any more. Raises `CLUSTER_ERRORS`, also
-    where the worker may not read results, and `ResultsHidden`.
+    `since_ms` has, by partition, the append time of the first command whose result matters. Fence all producers of
+    these partitions first. Raises `CLUSTER_ERRORS`, also if the worker may not read results, and `ResultsHidden`.
     """
     ends = dict.fromkeys(since_ms, 0)
     committed, uncommitted = LogReader(cluster), LogReader(cluster, committed=False)
@@ -59,11 +58,11 @@ async def published_ends(
 def before(settings: Settings, appended_ms: int) -> datetime:
     """The earliest time at which a log can hold a result of a command that was appended at `appended_ms` or later.
 
-    Nobody knows it where producers write the times of commands: their clocks may be ahead of the brokers'. A topic that
-    once kept their times still has such commands. A time that is far ahead of now gives them away.
+    It is 1970 if producers set the times of commands, since their clocks may be ahead of the brokers'. A topic may hold
+    such commands from before it used `LogAppendTime`; a time in the future gives them away.
     """
-    is_to_come = appended_ms / 1000 > time.time() + CLOCKS_DIFFER.total_seconds()
-    if settings.allow_producer_time or is_to_come:
+    is_in_future = appended_ms / 1000 > time.time() + CLOCKS_DIFFER.total_seconds()
+    if settings.allow_producer_time or is_in_future:
         appended_ms = 0
     return datetime.fromtimestamp(max(0.0, appended_ms / 1000 - CLOCKS_DIFFER.total_seconds()), UTC)
 
@@ -71,9 +70,9 @@ def before(settings: Settings, appended_ms: int) -> datetime:
 async def newest_results(
     settings: Settings, cluster: Cluster, log_ends: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, int | None]:
-    """Offset of the newest command of each lane that has a visible result; None where none is known.
+    """The offset of each lane's newest command that has a visible result; None if none is known.
 
-    They only explain why a lane halts: a worker that may not read results does without. Errors are logged.
+    This only explains why a lane halts, and a worker may lack the right to read results. Errors are logged.
     """
     newest: dict[TopicPartition, int | None] = {}
     for topic, own in by_topic(log_ends).items():
@@ -85,7 +84,7 @@ async def newest_results(
 async def _newest_of_channel(
     settings: Settings, cluster: Cluster, log_ends: Mapping[int, int]
 ) -> dict[int, int | None]:
-    """The same for the partitions of one channel."""
+    """`newest_results` for the partitions of one channel."""
     newest: dict[int, int | None] = dict.fromkeys(log_ends)
     reader = LogReader(cluster)
     try:
@@ -105,11 +104,11 @@ async def _newest_of_channel(
 async def _result_partitions(
     settings: Settings, cluster: Cluster, partitions: Collection[int]
 ) -> dict[str, dict[int, list[int]]]:
-    """The partitions of each result topic that have results of command partitions, and of which ones."""
+    """By result topic, its partitions that have results of these command partitions, with those of each."""
     counts = await cluster.partition_counts(list(settings.result_topics)) if partitions else {}
     result_partitions: dict[str, dict[int, list[int]]] = {}
     for topic in settings.result_topics if partitions else ():
-        # A topic that was passed over would leave out its results, and lanes would publish them again.
+        # Do not skip a missing topic: results in it would not count, and lanes would publish them again.
         if topic not in counts:
             raise UnknownTopicOrPartitionError(topic)
         own = result_partitions[topic] = {}
@@ -119,9 +118,9 @@ async def _result_partitions(
 
 
 def _causes(results: Sequence[Record], topic: str, log_ends: Mapping[int, int]) -> Iterator[Place]:
-    """The commands of a topic that results name, of the partitions in `log_ends`.
+    """The commands of a topic that results name, in the partitions of `log_ends`.
 
-    Strangers may have put records among them, and anything in headers: a command that does not exist yet, too.
+    Strangers may have published records, too, which may name anything, such as a command that does not exist yet.
     """
     for result in results:
         cause = cause_of(result.headers)

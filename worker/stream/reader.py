@@ -1,4 +1,4 @@
-"""Reading records for lanes, from one partition after the other."""
+"""Reads records for lanes, one partition after another."""
 
 import asyncio
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from worker.stream.cluster.topic_watch import TopicWatch
 from worker.stream.lane import Lane
 
 POLL_MS = 100
-# A poll takes no more records of a lane. The others stay with the consumer as bytes: a batch of a megabyte may hold a
-# hundred thousand tiny records, which take thirty times as much as objects. Usual fetches have fewer.
+# The most records that a poll takes of a lane; usual fetches have fewer. The others stay with the consumer as bytes: a
+# batch of a megabyte may hold a hundred thousand tiny records, which take thirty times as much as objects.
 _RECORDS_AT_ONCE = 1_000
 
 
 class _Poll(NamedTuple):
     """One lane in one poll. Records go to this lane only, and only if it did not restart since the poll began.
 
-    A session may fail and open its lanes anew during any await. Records of the old poll would then reach the new lane
-    out of order or twice. The offset does not show that, since a lane may reopen where it stood (guard B21).
+    A session may fail and reopen its lanes during any await. Records of the old poll would then reach the lane out of
+    order or twice. Offsets do not show that, since a lane may reopen at the same one (guard B21).
     """
 
     topic_partition: TopicPartition
@@ -50,7 +50,7 @@ class Reader:
         self._watch = watch
 
     async def poll(self, open_lanes: dict[TopicPartition, Lane]) -> None:
-        """Hand these lanes the records that were fetched for them, or wait a moment for some."""
+        """Hand these lanes the records that were fetched for them; if there are none, wait a moment."""
         polls = [_Poll(key, lane, lane.inbox.restarts) for key, lane in open_lanes.items()]
         try:
             in_place = [poll for poll in polls if await self._in_place(poll)]
@@ -64,7 +64,7 @@ class Reader:
                 await wait_for_fetch(self._consumer, POLL_MS / 1000)
             for poll in in_place:
                 if self._is_read_for(poll):
-                    # Where the log ends. The lag counts from positions, since markers occupy offsets (guard B12).
+                    # The end of the log. The lag counts from positions, since markers occupy offsets (guard B12).
                     end = self._consumer.last_stable_offset(poll.topic_partition)
                     if end is not None and end >= 0:
                         poll.lane.lag.log_end = end
@@ -72,7 +72,7 @@ class Reader:
             await asyncio.sleep(POLL_MS / 1000)
 
     async def _in_place(self, poll: _Poll) -> bool:
-        """Whether the next poll follows on the records of the lane: a failed poll may have moved on (guard B1)."""
+        """Whether the consumer is at the end of the lane's records: a failed poll may have moved it (guard B1)."""
         position: int = await self._consumer.position(poll.topic_partition)
         inbox = poll.lane.inbox
         if poll.is_current and position != inbox.fetch_offset:
@@ -80,7 +80,7 @@ class Reader:
         return poll.is_current and position == inbox.fetch_offset
 
     async def _read(self, poll: _Poll) -> None:
-        """Hand a lane what was fetched for it, if it still waits for that and its topic is the one of before."""
+        """Hand a lane its fetched records, if it still waits for them and its topic was not replaced."""
         try:
             polled = await self._consumer.getmany(poll.topic_partition, max_records=_RECORDS_AT_ONCE)
             fetched: list[Record] = polled.get(poll.topic_partition, [])
@@ -91,7 +91,7 @@ class Reader:
             if poll.is_current:
                 poll.lane.inbox.fail(f"fetching failed: {type(error).__name__}: {error}")
             return
-        # Records of another topic are dropped. The watch has failed the inbox by then, so it notes no gap for them.
+        # Drop records of a replaced topic. The watch has failed the inbox by then, so it notes no gap for them.
         if not await self._watch.may_use(poll.topic_partition.topic):
             fetched = []
         limits = self._settings.limits
@@ -100,7 +100,7 @@ class Reader:
         if self._is_read_for(poll):  # no await may come between this and `put`
             poll.lane.inbox.put(records, position)
         elif records and self._lanes.get(poll.topic_partition) is poll.lane and poll.lane.is_at_work:
-            # The lane was opened anew. The consumer has moved past records that it may need: fetch them again.
+            # The lane was reopened. The consumer has moved past records that it may need: fetch them again.
             self._consumer.seek(poll.topic_partition, poll.lane.inbox.fetch_offset)
 
     def _is_read_for(self, poll: _Poll) -> bool:

@@ -1,8 +1,8 @@
 """A session: one transactional producer and the lanes that it serves (DESIGN: A session).
 
-The producer has a transactional id that is never used again. The session opens its lanes, and works turn after turn for
-all of them at once: take records, decode them to commands, decide and commit them in Postgres, emit their results in
-Kafka. Any doubt about a turn ends the session, and `worker.stream.sessions` begins another one.
+The producer has a transactional id that is never used again. The session opens its lanes, then takes turns for all of
+them at once: take records, decode them to commands, decide and commit them in Postgres, emit their results in Kafka.
+Any doubt about a turn ends the session, and `worker.stream.sessions` begins another one.
 """
 
 import asyncio
@@ -26,24 +26,23 @@ from worker.stream.open_lane import OpenLane
 from worker.stream.opening import Opening, may_emit
 from worker.stream.producer import Doubt, Emitter
 
-# Memory that the records of a turn may take. All lanes together may hold three times as much, so that records are
+# The most memory for the records of a turn. All lanes together may hold three times as much, so that records are
 # fetched for one turn while two others are at work.
 TURN_BYTES = 4 * 1024 * 1024
-# While several channels have commands, each takes so much of a turn, by records and bytes: a command waits for the turn
-# before its own, and a flood on one channel must not make that turn long for another one.
+# While several channels have commands, each takes at most this much of a turn. A command waits for the turn before its
+# own, and a flood on one channel must not make that turn long for the others.
 SHARED_RECORDS = 100
 SHARED_BYTES = 512 * 1024
-# A channel counts for so long after its last command.
+# How long a channel counts after its last command.
 SHARED_SECONDS = 2.0
-# Lanes that rest for so long note in Postgres that all of their answers are out. While others are busy, a session notes
-# it for all lanes so often.
+# When a session notes E in Postgres: after this long without a command, and this often while some lanes are busy.
 IDLE_SECONDS = 1.0
 NOTE_SECONDS = 30.0
-# A lane waits so long before it asks for the OAuth keys again.
+# How long a lane waits before it asks for the OAuth keys again.
 KEYS_SECONDS = 1.0
-# Decoding an oversized turn is wasted work. Turns stay below its size, and the cap rises by this share of it a turn.
+# Decoding an oversized turn is wasted work. Cap turns below its size, then raise the cap by this fraction a turn.
 CAP_RISES = 64
-# Envelopes are opened ahead for so long before the event loop goes on: an answer of Postgres waits meanwhile. By time,
+# How long envelopes are opened ahead before other tasks get a chance: an answer of Postgres waits meanwhile. By time,
 # since an envelope of 64 KiB takes two hundred times as long as a usual one.
 AHEAD_SECONDS = 0.0007
 
@@ -64,7 +63,7 @@ class Session:
         self._owner, self._lanes, self._shared, self._consumer = owner, lanes, shared, consumer
         self._hooks = shared.hooks
         self._is_started = self._is_closing = False
-        # Set when records came, when background work ended, or when the session is to close.
+        # Set when records came, when background work ended, or when the session has to close.
         self._wake = asyncio.Event()
         # The Kafka part of the previous turn. There is at most one.
         self._in_flight: asyncio.Task[None] | None = None
@@ -72,20 +71,20 @@ class Session:
         self._open: dict[Lane, OpenLane] = {}
         # Counts turns, so that `_take` knows which lanes have waited longest.
         self._turns = 0
-        # When a turn last took a command of each channel, by command topic.
+        # When each channel last had commands, by command topic.
         self._served: dict[str, float] = {}
         self._noted_at = 0.0
 
     @property
     def is_spent(self) -> bool:
-        """Whether another session has to go on after a failure.
+        """Whether a failed session has to be replaced.
 
-        A session that never began a transaction has nothing open in Kafka, so it can run again under the same id.
+        A session that started but never began a transaction has nothing open in Kafka, so it can run again.
         """
         return not self._is_started or self.emitter.has_begun
 
     def close(self) -> None:
-        """Begin no more turns; `run` returns when the turn in flight has ended."""
+        """Begin no more turns. `run` returns when the turn in flight has ended."""
         self._is_closing = True
         self._wake.set()
 
@@ -96,42 +95,42 @@ class Session:
     async def run(self) -> None:
         """Open the lanes and answer their commands until closed. Raises on any doubt."""
         if not self._is_started:
-            # Before a lane's row lists the id. Kafka obeys the InitProducerId that comes last, so a start after another
-            # worker's fence would undo that fence.
+            # Start before a lane's row lists the id, so that nobody fences it earlier: Kafka obeys the last
+            # InitProducerId, and a start after another worker's fence would undo the fence.
             await self.emitter.start()
             self._is_started = True
             failpoints.reach("init")
-        # `run` is called again after a failure. Nothing of the previous opening holds then.
+        # `run` is called again after a failure, when nothing of the previous opening is valid.
         self._open.clear()
         for lane in self._lanes:
             lane.wait("opening")
         opening = Opening(self._lanes, self._owner, self.emitter, self._shared, self._consumer, self._wake)
         try:
             while not self._is_closing:
-                self._wake.clear()  # before looking: whatever comes meanwhile sets it again
+                self._wake.clear()  # before the work below, during which anybody may set it again
                 self._open |= {opened.lane: opened for opened in await opening.go_on(self._settle)}
-                # Answers in this opening may come from the database before, so no command is decided by them.
+                # This opening may have read from the previous database, so nothing may be decided with its answers.
                 if self._shared.store.incarnation != opening.incarnation:
                     raise AnotherDatabase
                 if not await self._turn():
                     await self._rest()
-                # A session that never rests notes E, too. Otherwise housekeeping keeps days whose answers are all out.
+                # A busy session notes E, too. Otherwise housekeeping would keep days whose answers are all out.
                 elif time.monotonic() - self._noted_at >= NOTE_SECONDS:
                     await self._note_emitted()
-            # The lists of producers keep the id after this: Kafka answers EndTxn before it has written the markers.
+            # Do not remove the id from the lists of producers: Kafka answers EndTxn before it has written the markers.
             await self._settle()
             with suppress(StoreUnavailable):
                 await self._note_emitted()
         except Exception as error:
             for lane in self._lanes:
                 self._hooks.ended(Activity(lane.name), error)
-            # Only Postgres may be away, and these results are decided: let their transaction end. The first failure
-            # is the one to report.
+            # Let the Kafka part in flight end: its results are decided, and perhaps only Postgres is away. Report the
+            # first failure.
             with suppress(Exception):
                 await self._settle()
             raise
         finally:
-            # Also where it is closed or cut off: the next opening of such a lane here would go on with this one.
+            # Also when closed or cut off: the next opening of the lane in this worker must not continue this activity.
             for lane in self._lanes:
                 self._hooks.ended(Activity(lane.name))
             opening.stop()
@@ -140,10 +139,10 @@ class Session:
     # A turn
 
     async def _turn(self) -> bool:
-        """Answer what waits on all lanes. False where nothing waits.
+        """Answer the waiting records of all lanes. False if there are none.
 
-        The Postgres part runs while the Kafka part of the previous turn is in flight. There are never two Kafka parts
-        at once, since a producer has one transaction at a time.
+        The Postgres part runs while the Kafka part of the previous turn is in flight. Two Kafka parts never overlap,
+        since a producer has one transaction at a time.
         """
         turn = self._take()
         if not turn:
@@ -155,24 +154,24 @@ class Session:
             await self._settle()
             if applied:
                 self._in_flight = asyncio.create_task(self._emit(applied))
-            # Where few records wait, await the Kafka part: all records that come meanwhile go into one turn.
+            # If few records wait, await the Kafka part, so that all records that come meanwhile go into one turn.
             if sum(len(lane.inbox) for lane in self._lanes) < self._max_records:
                 await self._settle()
         return True
 
     def _take(self) -> Batches:
-        """Take the same number of records from each lane, or all that it has, within the bounds of a turn."""
+        """Take the same number of records from each lane, or all of a lane's, within the bounds of a turn."""
         self._turns += 1
         ready = self._ready_lanes()
         is_shared = self._is_shared(ready)
         records_left, bytes_left = self._max_records, TURN_BYTES
-        if len(ready) > records_left:  # those that have waited longest
+        if len(ready) > records_left:  # keep those that have waited longest
             ready = sorted(ready, key=lambda lane: lane.served)[:records_left]
         few = records_left // max(1, len(ready))
         lanes_of, sizes = Counter(lane.name.topic for lane in ready), Counter[str]()
         turn: Batches = {}
-        # Lanes with few records come first: what they leave of their shares goes to those with many. A lane that a
-        # shared turn has passed over comes first in the next one, however many it has.
+        # Lanes with few records come first, and leave the rest of their shares to those with many. A lane that a shared
+        # turn has passed over comes first in the next one, however many it has.
         served_before = self._turns - 1 if is_shared else 0
         ready.sort(key=lambda lane: (len(lane.inbox) > few and lane.served >= served_before, lane.served))
         for before, lane in enumerate(ready):
@@ -183,7 +182,7 @@ class Session:
                     continue
                 records = min(records, max(1, SHARED_RECORDS // lanes_of[topic]))
                 size = min(size, SHARED_BYTES // lanes_of[topic])
-            # Each lane gives one record at least, however few bytes its neighbours leave.
+            # Each lane gives at least one record, however few bytes its neighbours have left.
             batch = lane.inbox.take(lane.expected, records, max(1, size))
             self._hooks.begins(batch.activity)
             lane.served = self._turns
@@ -199,13 +198,13 @@ class Session:
         return sum(now - served < SHARED_SECONDS for served in self._served.values()) > 1
 
     def _ready_lanes(self) -> list[OpenLane]:
-        """Lanes that may take part in a turn and have something for it. Reopens lanes whose fetches failed."""
+        """The lanes that have something for a turn. Reopens lanes whose fetches failed."""
         now = time.monotonic()
         ready = []
         for lane, open_lane in list(self._open.items()):
             if not lane.inbox.is_busy:
                 lane.progressed_at = now  # an idle lane is not stuck, however long its neighbours work
-            # Waiting records do not put this off: commits may be lost, or the records may be of a topic that is gone.
+            # Even if records wait: commits may be lost, or the records may belong to a topic that is gone.
             if lane.inbox.failure is not None:
                 del self._open[lane]
                 lane.reopen_after_pause(lane.inbox.failure)
@@ -217,7 +216,7 @@ class Session:
         return ready
 
     async def _decode(self, turn: Batches) -> Batches:
-        """Decode records to commands and verify access tokens. A lane whose OAuth keys are away leaves the turn."""
+        """Decode records and verify access tokens. A lane that has to wait for OAuth keys leaves the turn."""
         decoded: Batches = {}
         with self._hooks.step("decode"):
             for lane, batch in turn.items():
@@ -254,8 +253,8 @@ class Session:
                     lane.apply(batch.stop)
                     applied[lane] = batch
                 case BatchTooLarge():
-                    # Half of it may be committed, if the search for a bad record found the other half too large. Then
-                    # the next turn meets an A that has moved, and the session opens its lanes again.
+                    # If the search for a bad record found one half too large, the other may be committed. The next turn
+                    # then finds that A has moved, and the session opens its lanes again.
                     self._put_back(lane, batch)
                 case LostLane() as lost:
                     self._hooks.ended(batch.activity, lost)
@@ -266,10 +265,10 @@ class Session:
         if answered := [batch for batch in applied.values() if batch.commands]:
             self._hooks.turn(Turn(answered, time.monotonic() - started))
         for batch in applied.values():
-            # Results need the answers alone. The next turn is taken while this one is emitted, and memory is bounded.
+            # Results need only the answers. Free the rest, since the next turn is taken while this one is emitted.
             batch.records = batch.commands = ()
         if failed:
-            # The results of the others are decided: emit them before the session ends.
+            # The other lanes are decided: emit their results before the session ends.
             await self._settle()
             if applied:
                 await self._emit(applied)
@@ -277,7 +276,7 @@ class Session:
         return applied
 
     async def _open_ahead(self) -> None:
-        """Open envelopes for the next turn. Runs while Postgres works on this turn, when the worker would only wait."""
+        """Open envelopes for the next turn, while the worker waits for Postgres."""
         inboxes = [lane.inbox for lane in self._open if len(lane.inbox)]
         began = time.monotonic()
         for inbox in inboxes:
@@ -287,19 +286,19 @@ class Session:
                     began = time.monotonic()
 
     def _fit_size(self, batches: Collection[Batch]) -> None:
-        """Set how many records the next turn takes at most, by whether this one was too large."""
+        """Set the most records for the next turn, by whether this one was too large."""
         if any(isinstance(batch.error, BatchTooLarge) for batch in batches):
             self._hooks.too_large()
             size = sum(len(batch.records) for batch in batches)
             self._max_records, self._max_records_cap = max(1, size // 4), max(1, size * 3 // 4)
         else:
-            # The 1 lets a cap below `CAP_RISES` rise, too: its share is 0.
+            # The 1 lets a cap below `CAP_RISES` rise, too.
             raised = self._max_records_cap + 1 + self._max_records_cap // CAP_RISES
             self._max_records_cap = min(self._shared.settings.batch_records, raised)
             self._max_records = min(2 * self._max_records, self._max_records_cap)
 
     async def _emit(self, applied: Batches) -> None:
-        """Publish the results of all batches and commit the offsets behind them, in one Kafka transaction."""
+        """Publish the results of all batches and commit the offsets after them, in one Kafka transaction."""
         activities = [batch.activity for batch in applied.values()]
         with self._hooks.within(activities):
             with self._hooks.step("emit"):
@@ -330,17 +329,17 @@ class Session:
         seconds = min([IDLE_SECONDS, *(lane.look_at - now for lane in self._lanes if lane.look_at > now)])
         if await is_set_within(self._wake, seconds):
             return
-        # Another lane may be due again and again, so the rest that ended now may have been shorter.
+        # This rest may have been shorter, if another lane is due again and again.
         if time.monotonic() - self._noted_at >= IDLE_SECONDS:
             await self._note_emitted()
 
     async def _note_emitted(self) -> None:
-        """Raise the lower bounds of E in Postgres to E. They count where Kafka has forgotten the group's offsets."""
+        """Raise the lower bounds of E in Postgres to E. They count if Kafka forgets the group's offsets."""
         self._noted_at = time.monotonic()
         behind = [lane for lane in self._open.values() if lane.emitted > lane.noted]
         if behind:
             noted = {lane.token: lane.emitted for lane in behind}
             await self._shared.store.mark_emitted(noted)
             for lane in behind:
-                # Not `lane.emitted`: a transaction in flight may have moved E during the await.
+                # Not `lane.emitted`: a transaction in flight may have moved it during the await.
                 lane.noted = noted[lane.token]

@@ -1,4 +1,4 @@
-"""The sessions of one assignment: one for all lanes, except for suspects, which get sessions of their own."""
+"""The sessions of one assignment: one for all lanes, and others for suspects, which are opened apart."""
 
 import asyncio
 import random
@@ -24,23 +24,23 @@ from worker.stream.session import Session
 
 log = structlog.get_logger(__name__)
 
-# A turn gets so long to end when the assignment ends. Then it is cut off, and the ledger settles the doubt.
+# How long a turn may take to end when the assignment ends. Then it is cut off, and the next owner reads the ledger.
 CLOSE_SECONDS = 3.0
-# Producers then get so long to close their connections.
+# How long producers may then take to close their connections.
 PRODUCERS_CLOSE_SECONDS = 1.0
 FENCE_SECONDS = 1.0
-# A new session tries so many transactional ids to find one whose coordinator answers.
+# How many transactional ids a new session tries, to find one whose coordinator answers.
 IDS_TRIED = 5
-# Lanes apart rejoin the others when both have worked so long without a failure, twice as long each further time.
+# Lanes apart rejoin the others when both have worked this long without a failure, twice as long each further time.
 REJOIN_SECONDS = 30.0
 MAX_DOUBLINGS = 6
-# After so many transactions in a row that failed without a suspect, one half of the lanes is opened apart.
+# After this many transactions in a row that failed without a suspect, one half of the lanes is opened apart.
 FAILURES_TO_HALVE = 3
 
 
 @dataclass(slots=True, eq=False)
 class _Share:
-    """Lanes that one session after the other serves together. The session and its opening share the list itself."""
+    """Lanes that one session after another serves. The session and its opening hold the same list, which may grow."""
 
     lanes: list[Lane]
     session: Session | None = None
@@ -50,14 +50,14 @@ class _Share:
     pause_seconds: float = FIRST_PAUSE_SECONDS
 
     def note_failure(self, error: Exception, has_committed: bool) -> None:
-        """Count the failure of a session. After results in between, the count and the pauses begin anew."""
+        """Count the failure of a session. A committed transaction in between resets the count and the pauses."""
         if has_committed:
             self.pause_seconds, self.failures = FIRST_PAUSE_SECONDS, 0
         self.failures += isinstance(error, EmissionFailed)
         self.failed_at = time.monotonic()
 
     def pause(self) -> float:
-        """Seconds to wait, partly by chance, since other workers may have failed at the same moment."""
+        """Seconds to wait, with some jitter, since other workers may have failed at the same moment."""
         seconds = self.pause_seconds
         self.pause_seconds = min(2 * seconds, LONGEST_PAUSE_SECONDS)
         return seconds * random.uniform(1.0, 1.5)
@@ -76,11 +76,11 @@ class Sessions:
         # Ids of sessions that ended in the middle of a transaction.
         self._cut_off: list[str] = []
         self._closing = asyncio.Event()
-        # Producers of ended sessions that are being closed. New sessions do not wait: one broker may be silent.
+        # Tasks that close producers of ended sessions. New sessions do not wait for them: a broker may be silent.
         self._producers: set[asyncio.Task[None]] = set()
         self._main = _Share(sorted(lanes, key=lambda lane: lane.partition))
         self._times_apart = Counter[Lane]()
-        # A task for each share. It ends before `close` only when its lanes have rejoined the main ones.
+        # A task for each share. It ends before `close` only if its lanes have rejoined the main ones.
         self.tasks: list[asyncio.Task[None]] = []
         if lanes:
             self._begin(self._main)
@@ -119,7 +119,7 @@ class Sessions:
             self._main.session.wake()
 
     async def _close_when_well(self, session: Session, share: _Share) -> None:
-        """Close the session of lanes apart when these and the main ones have worked long enough without a failure."""
+        """Close the session of lanes apart once they and the main lanes have worked long enough without a failure."""
         if share is self._main:
             return
         times = max(self._times_apart[lane] for lane in share.lanes)
@@ -134,12 +134,12 @@ class Sessions:
 
     async def _close_producer(self, session: Session) -> None:
         await session.emitter.end_sending()
-        # Only now: a fence trusts that producers of this set send nothing more.
+        # Only now: fencing relies on it that producers in this set send nothing more.
         self._shared.ended_producers.add(session.id)
         await session.emitter.close()
 
     async def _new_id(self) -> str:
-        """Return a transactional id that nobody had before, whose coordinator is not known to be silent."""
+        """Return a new transactional id, whose coordinator is not known to be silent if one of several is not."""
         settings, cluster = self._shared.settings, self._shared.cluster
         for _ in range(IDS_TRIED):
             new_id = f"{settings.group_id}.{settings.topic_commands}.{uuid4().hex}"
@@ -149,9 +149,9 @@ class Sessions:
         return new_id
 
     async def _run(self, session: Session, share: _Share) -> bool:
-        """Run a session until it is closed, which returns True, or until another one has to go on with the share."""
+        """Run a session until it is closed, which returns True, or until it has to be replaced."""
         lanes = share.lanes
-        # The share has a new list when suspects have left it. This session has the old one, so another one goes on.
+        # The share gets a new list when suspects leave it. This session has the old one, so it has to be replaced.
         while not self._closing.is_set() and share.lanes is lanes:
             try:
                 await session.run()
@@ -168,14 +168,14 @@ class Sessions:
         return False
 
     def _open_suspects_apart(self, share: _Share, error: Exception) -> None:
-        """Give lanes that are to blame for a failure sessions of their own. `share` keeps the others, in a new list."""
+        """Open lanes that are to blame for a failure apart. `share` keeps the others, in a new list."""
         lanes = share.lanes
         named = error.suspects if isinstance(error, Doubt) else frozenset()
         suspects = [lane for lane in lanes if lane.partition in named]
         if 0 < len(suspects) < len(lanes):
             shares = [_Share([lane]) for lane in suspects]
         elif (
-            # Only a failed transaction halves. Where an outage did, too, 48 lanes soon had 48 sessions.
+            # Only failed transactions halve. When outages did, too, 48 lanes soon had 48 sessions.
             isinstance(error, EmissionFailed)
             and not named
             and share.failures % FAILURES_TO_HALVE == 0
@@ -192,7 +192,7 @@ class Sessions:
         log.warning("lanes_opened_apart", partitions=[name_of(lane.partition) for lane in suspects])
 
     async def close(self) -> None:
-        """Let turns in flight end, for a bounded time. The next owner of the lanes fences what is left open."""
+        """Let turns in flight end, for a bounded time. The next owners of the lanes fence those that are cut off."""
         self._closing.set()
         for session in self._open:
             session.close()
@@ -209,9 +209,9 @@ class Sessions:
             lane.close()
 
     async def fence_cut_off(self) -> None:
-        """Fence our own sessions that were cut off, since nobody may open their lanes for long after the worker ends.
+        """Fence our own sessions that were cut off: after a stop, nobody else may open their lanes for a long time.
 
-        Otherwise readers of the result topics wait for the broker's own timeout.
+        Until then, readers of the result topics would wait for the broker's transaction timeout.
         """
         fences = [fence(self._shared.cluster, self._shared.settings, producer) for producer in self._cut_off]
         with suppress(Exception):

@@ -326,7 +326,7 @@ FAULTS = (
         "a producer counts as ended only when it sends nothing more",
         _SESSIONS,
         "        await session.emitter.end_sending()\n"
-        "        # Only now: a fence trusts that producers of this set send nothing more.\n"
+        "        # Only now: fencing relies on it that producers in this set send nothing more.\n"
         "        self._shared.ended_producers.add(session.id)\n",
         "        self._shared.ended_producers.add(session.id)\n        await session.emitter.end_sending()\n",
         ("tests/unit/test_sessions.py",),
@@ -431,7 +431,7 @@ FAULTS = (
         "clocks-of-producers-trusted",
         "results are found whatever a producer's clock says",
         "worker/stream/published.py",
-        "    if settings.allow_producer_time or is_to_come:\n        appended_ms = 0\n",
+        "    if settings.allow_producer_time or is_in_future:\n        appended_ms = 0\n",
         "",
         ("tests/unit/test_published.py",),
     ),
