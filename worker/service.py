@@ -1,4 +1,4 @@
-"""The life of a worker: it waits for its servers, is a member of the group, keeps house, and stops."""
+"""The life of a worker: it waits for its servers, joins the group, runs background tasks, and stops."""
 
 import asyncio
 import signal
@@ -35,18 +35,18 @@ from worker.stream.positions import reason_without_topic
 
 log = structlog.get_logger(__name__)
 
-# `/livez` fails where a lane holds records and has not moved for so long.
+# `/livez` fails if a lane holds records and has not moved for this long.
 STUCK_SECONDS = 120.0
 WATCH_SECONDS = 2.0
 ACTIVITY_SECONDS = 10.0
 REFUSALS_SECONDS = 60.0
-# For lanes and group. The rest takes two seconds at most, so that a stop takes less than ten.
+# How long lanes and group may take to stop. The rest takes two seconds at most, so that a stop takes less than ten.
 STOP_SECONDS = 7.0
 
 
 @dataclass(frozen=True, slots=True)
 class Watchers:
-    """The listeners of the line that a worker itself reads or closes."""
+    """The listeners of the line that a worker reads or closes."""
 
     metrics: Metrics
     minutes: MinuteLog
@@ -68,7 +68,7 @@ class Worker:
         watchers: Watchers,
         verifier: TokenVerifier | None = None,
     ) -> None:
-        """`shared` is for its lanes, with the same `store` and `verifier`; its hooks tell the `watchers`."""
+        """`shared` has the same `store` and `verifier`, and its hooks tell the `watchers`."""
         if not __debug__:
             raise CannotStart("python -O removes checks that aiokafka relies on; run without -O")  # guard B6
         self._shared, self._store, self._tracing = shared, store, watchers.tracing
@@ -94,7 +94,7 @@ class Worker:
     def not_alive(self) -> list[str]:
         """Name lanes that hold records and have not moved for long, unless they wait for a server or for locks."""
         now = time.monotonic()
-        # A restart cures nothing here: a forgotten transaction of somebody had all workers killed, again and again.
+        # A restart would not help: somebody's forgotten transaction once had all workers killed again and again.
         if self._away or self._membership is None or now - self._shared.processor.failed_at < STUCK_SECONDS:
             return []
         return [
@@ -112,7 +112,7 @@ class Worker:
             problems = [*map(reason_without_topic, gone), *problems]
             if len(gone) == len(self._settings.channel_names):
                 return problems
-        # A surplus worker without lanes is ready: it must hold up no rollout, and no drain of a node.
+        # A surplus worker without lanes is ready: it must not hold up a rollout or the drain of a node.
         if self._membership is None or not self._membership.assigned:
             return ["waiting for the group to assign partitions", *problems]
         return problems + [
@@ -145,7 +145,7 @@ class Worker:
 
     async def _serve(self) -> None:
         try:
-            # First of all, so that `/readyz` names the server that the worker waits for.
+            # Before everything else, so that `/readyz` names the server that the worker waits for.
             await self._health.start()
         except OSError as error:
             raise CannotStart(f"PASSPORT_HTTP_PORT={self._settings.http_port} cannot be used: {error}") from error
@@ -175,7 +175,7 @@ class Worker:
         background.start("watch-servers", self._watch_servers)
         if self._verifier is not None:
             background.start("watch-keys", self._verifier.watch)
-        # Errors of these two say that a server is away, which `watch-servers` reports.
+        # Errors of these three say that a server is away, which `watch-servers` reports.
         background.start("ask-silent-brokers", lambda: _every(WATCH_SECONDS, self._cluster.ask_silent_brokers))
         background.start("activity", lambda: _every(ACTIVITY_SECONDS, self._write_activity))
         background.start("refusals", lambda: _every(REFUSALS_SECONDS, self._refusals.look))
@@ -184,7 +184,7 @@ class Worker:
             await self._be_member()
         finally:
             background.stop()
-            with suppress(Exception):  # a stop does not wait long for Postgres to take the last seconds
+            with suppress(Exception):  # a stop does not wait long to write the counts of the last seconds
                 async with asyncio.timeout(1.0):
                     await self._write_activity()
 
@@ -226,16 +226,16 @@ class Worker:
             raise CannotStart(" ".join(fatal))
 
     async def _be_member(self) -> None:
-        """Be a member of the group. A membership that ends although nobody called `stop` is followed by another one."""
+        """Be a member of the group until `stop`, and join again if a membership ends earlier."""
         async for attempt in _patiently():
             with attempt:
-                # A stop may have ended the membership. Without this look, the worker joined the group again.
+                # A stop may have ended the membership. Without this check, the worker would join the group again.
                 if self._stopping.is_set():
                     return
                 self._phase = None
                 self._membership = GroupMembership(self._shared)
                 try:
-                    # Awaited directly, a stray cancellation of aiokafka (guard B19) would end the worker.
+                    # In its own task: a stray cancellation of aiokafka (guard B19) would end the worker.
                     await in_own_task(self._membership.run())
                 except Exception as error:
                     reason = reason_of(error, self._settings)
@@ -246,7 +246,7 @@ class Worker:
     # Background
 
     async def _watch_servers(self) -> None:
-        """Ask both servers now and then, so that `/readyz` is right also while no command comes."""
+        """Ask both servers now and then, so that `/readyz` is right while no command comes."""
         while True:
             await self._ping(POSTGRES.name, self._store.ping())
             await self._ping(KAFKA.name, self._cluster.ping())
@@ -267,17 +267,17 @@ class Worker:
 
     async def _write_activity(self) -> None:
         """Write the counts of the last minutes and of the day for operators. They are kept while Postgres is away."""
-        if minutes := self._minutes.untold():
-            days = self._days.untold()
+        if minutes := self._minutes.unwritten():
+            days = self._days.unwritten()
             async with self._store.session() as connection:
                 await write_activity(connection, self._settings.group_id, self._member, minutes)
                 await write_company_days(connection, self._settings.group_id, self._member, days)
-            self._minutes.told(minutes)
-            self._days.told(days)
+            self._minutes.note_written(minutes)
+            self._days.note_written(days)
 
 
 async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Do some work now and then, whether it fails or not."""
+    """Do some work again and again, whether it fails or not."""
     while True:
         await asyncio.sleep(seconds)
         with suppress(Exception):

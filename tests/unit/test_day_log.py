@@ -36,30 +36,30 @@ def test_commands_count_by_company_and_unknown_ones_for_nobody() -> None:
     log = DayLog(_Clock())
     log.committed(_committed("aab", outcomes.Forbidden("a"), outcomes.Unauthorized(), outcomes.Forbidden("c")))
     log.committed(_committed("", outcomes.Replayed("c", "p", b"")))
-    assert log.untold() == [
+    assert log.unwritten() == [
         CompanyDay(NOON.date(), "a", 3, 1, NOON),
         CompanyDay(NOON.date(), "b", 1, 0, NOON),
         CompanyDay(NOON.date(), "c", 2, 1, NOON),
     ]
 
 
-def test_counts_are_told_again_only_when_they_have_grown() -> None:
+def test_counts_are_written_again_only_when_they_have_grown() -> None:
     """Also while they were written; a day that is over goes once it is written."""
     clock = _Clock()
     log = DayLog(clock)
     log.committed(_committed("a", outcomes.Forbidden("b")))
-    days = log.untold()
+    days = log.unwritten()
     log.committed(_committed("a"))
-    log.told(days)
-    assert [(day.company_id, day.answered) for day in log.untold()] == [("a", 2)]
+    log.note_written(days)
+    assert [(day.company_id, day.answered) for day in log.unwritten()] == [("a", 2)]
     clock.now += timedelta(days=1)
     log.committed(_committed("", outcomes.Forbidden("a")))
-    yesterday, today = log.untold()
+    yesterday, today = log.unwritten()
     assert (yesterday.answered, today.answered, today.accepted_at) == (2, 1, None)
-    log.told([yesterday, today])
-    assert log.untold() == []
+    log.note_written([yesterday, today])
+    assert log.unwritten() == []
     log.committed(_committed("a"))
-    assert [day.answered for day in log.untold()] == [2]
+    assert [day.answered for day in log.unwritten()] == [2]
 
 
 def test_more_companies_than_it_keeps_are_not_counted() -> None:
@@ -67,6 +67,6 @@ def test_more_companies_than_it_keeps_are_not_counted() -> None:
     log = DayLog(_Clock())
     log.committed(_committed("", *(outcomes.Forbidden(f"{number:05}") for number in range(MOST_COMPANIES + 5))))
     log.committed(_committed("", outcomes.Forbidden("00000"), outcomes.Forbidden("new")))
-    days = log.untold()
+    days = log.unwritten()
     assert len(days) == MOST_COMPANIES
     assert sum(day.refused for day in days) in range(MOST_COMPANIES, MOST_COMPANIES + 2)

@@ -36,7 +36,7 @@ def test_passports_count_by_their_number_and_refusals_by_company_and_code() -> N
         _committed(3, outcomes.Forbidden("a"), outcomes.Unauthorized(), outcomes.Replayed("a", "p", b""))
     )
     activity.committed(_committed(1, outcomes.ProductNotFound(_asked("a")), outcomes.ProductNotFound(_asked("a"))))
-    assert activity.untold() == [
+    assert activity.unwritten() == [
         MinuteCounts(
             datetime.fromtimestamp(MINUTE, UTC),
             {"created": 4, "replayed": 1, "forbidden": 1, "unauthorized": 1, "product-not-found": 2},
@@ -45,37 +45,37 @@ def test_passports_count_by_their_number_and_refusals_by_company_and_code() -> N
     ]
 
 
-def test_a_minute_is_told_again_only_when_it_has_grown() -> None:
+def test_a_minute_is_written_again_only_when_it_has_grown() -> None:
     """An idle worker writes nothing, and a minute that is over goes once it is written down."""
     clock = _Clock()
     activity = MinuteLog(clock)
     activity.committed(_committed(1))
-    activity.told(activity.untold())
-    assert activity.untold() == []
+    activity.note_written(activity.unwritten())
+    assert activity.unwritten() == []
     activity.committed(_committed(1))
     clock.now += 60
     activity.committed(_committed(5))
-    first, second = activity.untold()
+    first, second = activity.unwritten()
     assert (first.outcomes, second.outcomes) == ({"created": 2}, {"created": 5})
-    activity.told([first, second])
-    assert activity.untold() == []
+    activity.note_written([first, second])
+    assert activity.unwritten() == []
 
 
-def test_what_came_while_it_was_written_down_stays_untold() -> None:
+def test_what_came_while_it_was_written_down_stays_unwritten() -> None:
     """What is told is what was asked for before."""
     activity = MinuteLog(_Clock())
     activity.committed(_committed(1))
-    minutes = activity.untold()
+    minutes = activity.unwritten()
     activity.committed(_committed(1))
-    activity.told(minutes)
-    assert [one.outcomes for one in activity.untold()] == [{"created": 2}]
+    activity.note_written(minutes)
+    assert [one.outcomes for one in activity.unwritten()] == [{"created": 2}]
 
 
 def test_a_thousand_hostile_companies_take_no_more_room_than_the_most() -> None:
     """Beyond it refusals count by code alone; none is lost."""
     activity = MinuteLog(_Clock())
     activity.committed(_committed(0, *(outcomes.Forbidden(f"{number}") for number in range(1000))))
-    (minute,) = activity.untold()
+    (minute,) = activity.unwritten()
     assert len(minute.refusals) == MOST_PAIRS + 1
     assert minute.refusals[None, "forbidden"] == 1000 - MOST_PAIRS
     assert minute.outcomes == {"forbidden": 1000}
@@ -88,7 +88,7 @@ def test_an_hour_is_kept_while_postgres_is_away() -> None:
     for number in range(100):
         clock.now = MINUTE + 60 * number
         activity.committed(_committed(number))
-    kept = [one.outcomes.get("created") for one in activity.untold()]
+    kept = [one.outcomes.get("created") for one in activity.unwritten()]
     assert kept == list(range(40, 100))
 
 
@@ -98,7 +98,7 @@ def test_a_clock_that_is_set_back_into_a_minute_that_was_written_takes_nothing_f
     activity = MinuteLog(clock)
     activity.committed(_committed(1000))
     clock.now = MINUTE + 60.1
-    activity.told(activity.untold())
+    activity.note_written(activity.unwritten())
     clock.now = MINUTE + 59.8
     activity.committed(_committed(1))
-    assert [one.outcomes for one in activity.untold()] == [{"created": 1001}]
+    assert [one.outcomes for one in activity.unwritten()] == [{"created": 1001}]

@@ -1,4 +1,4 @@
-"""When the certificates expire that the settings name, for Kafka and for Postgres."""
+"""Finds when the certificates of the settings expire, for Kafka and for Postgres."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,8 +9,8 @@ from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# The certificates of this worker, and those of the authorities that vouch for servers, with the variables that name
-# their files. A parameter of the database's URL wins over its PG* variable.
+# This worker's certificates, and those of the authorities that vouch for servers, by the variables that name their
+# files. A parameter of the database's URL wins over its PG* variable.
 CERTIFICATES: Mapping[str, str] = {
     "client": "PASSPORT_KAFKA_SSL_CERTFILE",
     "ca": "PASSPORT_KAFKA_SSL_CAFILE",
@@ -20,16 +20,16 @@ CERTIFICATES: Mapping[str, str] = {
 
 
 class UnreadableCertificate(Exception):
-    """A file holds no certificate that can be read. The text is the type of the failure."""
+    """The certificates in a file cannot be read. The text is the type of the failure."""
 
 
 def expiry(settings: Settings, name: str) -> float | None:
-    """The end of validity of one of `CERTIFICATES`, in Unix seconds; None where the settings name no file.
+    """The end of validity of one of `CERTIFICATES`, in Unix seconds; None if the settings name no file.
 
     Raises `UnreadableCertificate`.
     """
-    # A client's chain breaks with its first certificate. A bundle of authorities holds old ones beside new ones while
-    # they are exchanged, so it serves until its last one expires.
+    # A client's chain breaks when its first certificate expires. A bundle of authorities holds old and new ones while
+    # they are exchanged, so it is good until its last one expires.
     which = min if name.endswith("client") else max
     try:
         if name.startswith("database-"):
@@ -50,7 +50,7 @@ def expiries(settings: Settings) -> Iterator[tuple[str, float]]:
     for name in CERTIFICATES:
         try:
             ends = expiry(settings, name)
-        except UnreadableCertificate as error:  # must not stop housekeeping
+        except UnreadableCertificate as error:  # this must not stop housekeeping
             log.warning("certificate_unreadable", certificate=name, error=str(error))
         else:
             if ends is not None:

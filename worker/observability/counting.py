@@ -17,7 +17,7 @@ LANE_STATES = ("opening", "running", "waiting", "halted", "lost")
 class Counting(Hooks):
     """Counts and times the line.
 
-    A whole turn or batch is counted at once, since finding a metric by its labels takes as long as parsing a header.
+    It counts a whole turn or batch at once, since finding a metric by its labels takes as long as parsing a header.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -79,7 +79,7 @@ class Counting(Hooks):
                 self._metrics.late_answers.inc(sum(appended < in_time_from for appended in batch))
 
     def lane_opens(self, name: LaneName, lag: LaneLag) -> None:
-        """Compute the lag at each scrape: it grows while nothing else happens to the lane."""
+        """Have the lag computed at each scrape, since it grows while nothing happens to the lane."""
         labels = name.topic, name.partition
         self._lags[labels] = lag
         self._metrics.lag_records.labels(*labels).set_function(lag.records)
@@ -88,15 +88,15 @@ class Counting(Hooks):
             counter.labels(*labels)  # at 0: `increase()` cannot see a counter that appears at 1
 
     def lane_closed(self, name: LaneName, lag: LaneLag) -> None:
-        """Drop the gauges of a lane that another worker has now, so that sums over all workers are right."""
+        """Drop the gauges of a lane that another worker has now, or sums over all workers would be wrong."""
         labels = name.topic, name.partition
-        # A lane that was cut off may close after the next one of its partition has opened here.
+        # A lane that was cut off may close after the next lane of its partition has opened in this worker.
         if self._lags.get(labels) is not lag:
             return
         del self._lags[labels]
         metrics = self._metrics
         per_lane = metrics.position, metrics.lag_records, metrics.lag_seconds, metrics.halted, metrics.halt_looked
-        # Gauges alone: counters stay, since a sum over all workers must not fall.
+        # Only gauges: counters stay, since a sum over all workers must not fall.
         for gauge in (*per_lane, metrics.lane_states):
             gauge.remove_by_labels({"topic": name.topic, "partition": str(name.partition)})
 
@@ -134,7 +134,7 @@ class Counting(Hooks):
 
 
 def exemplar() -> dict[str, str] | None:
-    """The current trace and span, if they are sampled, to be shown beside a sample in OpenMetrics."""
+    """The current trace and span, if sampled, to be shown with a sample in OpenMetrics."""
     context = trace.get_current_span().get_span_context()
     if not (context.is_valid and context.trace_flags.sampled):
         return None

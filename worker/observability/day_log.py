@@ -11,7 +11,7 @@ from worker.domain.outcomes import Replayed
 from worker.observability.hooks import CommittedTransaction, Hooks
 from worker.store.activity import CompanyDay
 
-# The log keeps so many pairs of company and day, and counts no further ones. Only companies of the catalogue come here.
+# The most pairs of company and day; further ones are not counted. Only companies of the catalogue come here.
 MOST_COMPANIES = 10_000
 _COMPANY = attrgetter("company_id")
 
@@ -24,12 +24,12 @@ class _Counts:
 
 
 class DayLog(Hooks):
-    """Counts by days of the worker's clock, until somebody writes them to the database."""
+    """Counts by day of the worker's clock, until `Worker` has written the counts to the database."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._counts: dict[tuple[date, str], _Counts] = {}
-        # Those that grew since they were written.
+        # The counts that have grown since they were written.
         self._grown: set[tuple[date, str]] = set()
 
     def committed(self, done: CommittedTransaction) -> None:
@@ -54,16 +54,16 @@ class DayLog(Hooks):
                 counts.accepted_at = now
             self._grown.add(pair)
 
-    def untold(self) -> list[CompanyDay]:
+    def unwritten(self) -> list[CompanyDay]:
         """The counts that are not written yet or have grown since."""
         pairs = ((pair, self._counts[pair]) for pair in sorted(self._grown))
         return [CompanyDay(*pair, counts.answered, counts.refused, counts.accepted_at) for pair, counts in pairs]
 
-    def told(self, days: Sequence[CompanyDay]) -> None:
-        """These are written now. Counts that have grown meanwhile have to be written again."""
+    def note_written(self, days: Sequence[CompanyDay]) -> None:
+        """Note that these counts are written, and forget old days."""
         for day in days:
             pair = day.day, day.company_id
-            # A turn may have come during the write. Its counts are not in the row yet.
+            # If a turn came during the write, the row lacks its counts and has to be written again.
             if self._counts[pair].answered == day.answered:
                 self._grown.discard(pair)
         today = datetime.fromtimestamp(self._clock(), UTC).date()

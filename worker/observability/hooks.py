@@ -1,4 +1,4 @@
-"""The events of the line. Metrics, spans and logs listen to them, so that the line knows nothing of its listeners."""
+"""The events of the line, to which metrics, spans and logs listen. The line does not know its listeners."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from worker.messages.events import Answer, company_of
 from worker.messages.rules import Kind
 from worker.store.port import LaneName
 
-# To be called with the name of a step when it ends.
+# Call it with the name of each step when the step ends.
 Stopwatch = Callable[[str], None]
 # From the kind of a result and the lane of its command to the result's topic and partition.
 Destination = Callable[[Kind, LaneName], tuple[str, int]]
@@ -39,7 +39,7 @@ class CommittedTransaction:
 
     @cached_property
     def others_by_company(self) -> Counter[tuple[type[Outcome], str | None]]:
-        """The numbers of `others` by type and company, which is None where nobody knows it."""
+        """The numbers of `others` by type and company; the company is None if the credentials name none."""
         return Counter([(type(outcome), company_of(outcome)) for outcome in self.others])
 
 
@@ -52,7 +52,7 @@ class Sent(Protocol):
 
     @property
     def stop(self) -> int:
-        """The offset behind the last command."""
+        """The offset after the last command."""
 
     @property
     def answers(self) -> Sequence[Answer]:
@@ -95,9 +95,9 @@ class LaneLag(Protocol):
 
 
 class Hooks:
-    """The events that the line tells. Here nobody listens.
+    """The events of the line. This base class ignores all of them.
 
-    A listener overrides the events that it wants. Listeners must not raise, since an exception would fail the line.
+    A listener overrides the events that it needs, and must not raise, since an exception would fail the line.
     `together` combines listeners.
     """
 
@@ -110,7 +110,7 @@ class Hooks:
         """An activity is over. The same event can come twice."""
 
     def within(self, activities: Sequence[Activity]) -> AbstractContextManager[None]:
-        """Makes activities the current ones. An exception that leaves the context has failed and ended them all."""
+        """Makes activities the current ones. An exception that leaves the context fails and ends them all."""
         return nullcontext()
 
     def decoded(self, batch: Activity, stop: int, commands: Sequence[Command]) -> None:
@@ -155,7 +155,7 @@ class Hooks:
         """This worker has a lane now."""
 
     def lane_closed(self, name: LaneName, lag: LaneLag) -> None:
-        """This worker has the lane no more."""
+        """This worker no longer has the lane."""
 
     def lane_state(self, name: LaneName, state: str) -> None:
         """The lane is in this state now."""
@@ -167,18 +167,18 @@ class Hooks:
         """The positions of the lane contradict each other, and did not before."""
 
     def halted_lane_looked(self, name: LaneName, at: float) -> None:
-        """The halted lane read its positions again at a `time.time()`, and they still contradict each other."""
+        """The positions of the halted lane were read again at this `time.time()`, and still contradict each other."""
 
     def emitted_again(self, name: LaneName, results: int) -> None:
-        """Readers see so many results of the ledger that Kafka lacked."""
+        """The worker has published this many results that the ledger had and Kafka lacked."""
 
     # The group
 
     def assigned(self, generation: int, partitions: int) -> None:
-        """The group gave this worker so many partitions."""
+        """The group gave this worker this many partitions."""
 
     def unassigned(self) -> None:
-        """The group took all partitions: it shares them out anew, or the worker leaves."""
+        """The worker has no partitions: the group assigns them again, or the worker leaves."""
 
 
 # Events whose context managers begin in the order of the listeners, and end in the reverse one.
@@ -186,7 +186,7 @@ _CONTEXTS = ("within", "step", "transaction", "sending")
 
 
 def together(*listeners: Hooks) -> Hooks:
-    """Hooks that tell each event to the listeners that override it, in order."""
+    """Hooks that pass each event to the listeners that override it, in order."""
     hooks = Hooks()
     for name in (name for name in vars(Hooks) if not name.startswith("_")):
         nothing = getattr(Hooks, name)

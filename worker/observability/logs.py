@@ -1,4 +1,4 @@
-"""Set-up of logging: JSON lines on stderr, or coloured lines on a terminal; of libraries only warnings and errors."""
+"""Sets up logging: JSON lines on stderr, or coloured lines on a terminal."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ def configure_logs(*, quiet: bool = False) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Client libraries log every reconnect. The worker's own lines and /readyz say what it means.
+    # Client libraries log every reconnect. The worker's own lines and `/readyz` say what is wrong.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)

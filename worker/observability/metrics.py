@@ -23,7 +23,7 @@ from worker.messages.rules import OUTCOMES, REFUSALS
 STEPS = ("decode", "store", "emit")
 STORE_STEPS = ("look-up", "verify", "gather", "decide", "write", "commit")
 LATE_SECONDS = 5
-"""The objective: a command's result is visible within this time of its append."""
+"""The objective: a command's result is visible this soon after its append."""
 
 _PLACE = ("topic", "partition")
 _RECORDS = (1, 5, 20, 100, 500, 1000, 2000, 5000)
@@ -40,7 +40,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        # They would double the series of counters, and Prometheus notices restarts without them.
+        # `_created` metrics would double the series of counters, and Prometheus notices restarts without them.
         disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)

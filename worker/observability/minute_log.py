@@ -11,7 +11,7 @@ from worker.messages.rules import CREATED, REFUSALS, REPLAYED
 from worker.observability.hooks import CommittedTransaction, Hooks
 from worker.store.activity import MOST_PAIRS, MinuteCounts
 
-# The log keeps so many while Postgres is away.
+# The most minutes that are kept while Postgres is away.
 _MOST_MINUTES = 60
 
 
@@ -32,7 +32,7 @@ class _Minute:
 
 
 class MinuteLog(Hooks):
-    """Counts by minutes of the worker's clock, until somebody writes them to the database.
+    """Counts by minute of the worker's clock, until `Worker` has written the counts to the database.
 
     A minute has at most `MOST_PAIRS` of company and code. Further refusals count without their company.
     """
@@ -50,7 +50,7 @@ class MinuteLog(Hooks):
         for (outcome, company), count in done.others_by_company.items():
             minute.add(outcome, company, count)
 
-    def untold(self) -> list[MinuteCounts]:
+    def unwritten(self) -> list[MinuteCounts]:
         """The minutes that are not written yet or have grown since, oldest first."""
         for old in sorted(self._minutes)[:-_MOST_MINUTES]:
             del self._minutes[old]
@@ -60,10 +60,10 @@ class MinuteLog(Hooks):
             if not minute.is_written
         ]
 
-    def told(self, minutes: list[MinuteCounts]) -> None:
-        """These are written now. A minute that has grown meanwhile has to be written again."""
+    def note_written(self, minutes: list[MinuteCounts]) -> None:
+        """Note that these minutes are written, except those that have grown meanwhile."""
         for written in minutes:
             minute = self._minutes.get(int(written.minute.timestamp()) // 60)
-            # It stays for a while: the clock may be set back into it, and its row would have the later counts alone.
+            # Keep it for a while: if the clock is set back into this minute, its row must not lose these counts.
             if minute is not None and minute.outcomes == written.outcomes:
                 minute.is_written = True

@@ -33,7 +33,7 @@ def tracing_from_environment() -> Tracing | None:
 
 
 def _asked_for() -> bool:
-    # The SDK itself would export by default. A worker without a collector should not look for one.
+    # The SDK would export by default. A worker without a collector should not look for one.
     if _variable("OTEL_SDK_DISABLED").lower() == "true":
         return False
     exporter = _variable("OTEL_TRACES_EXPORTER")
@@ -47,7 +47,7 @@ def _variable(name: str) -> str:
 
 
 def _exporting() -> Tracing:
-    """Export from a thread, so that a full queue loses spans and delays nobody.
+    """Export from a thread, so that a full queue drops spans and delays nothing.
 
     The SDK reads endpoint, headers, sampler, limits and queue size from the environment.
     """
@@ -57,7 +57,7 @@ def _exporting() -> Tracing:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     own = {"service.name": "passport-worker", "service.version": __version__, "service.instance.id": str(uuid4())}
-    # `create` lets our names win over OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES. The merge turns that around.
+    # `create` lets our names win over OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES; the merge reverses that.
     resource = Resource.create(own).merge(OTELResourceDetector().detect())
     # At exit, the SDK would wait for a collector that hangs. `Tracing.close` waits for a bounded time.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)

@@ -1,4 +1,4 @@
-"""Names of the attributes of spans: those of OpenTelemetry's semantic conventions, in one version, and a few more."""
+"""Names of span attributes: those of OpenTelemetry's semantic conventions, in one version, and a few more."""
 
 from collections.abc import Mapping
 

@@ -1,10 +1,10 @@
 """Traces: one span a batch with the steps of its turn below it, and one span a sampled result.
 
-The worker cannot put the id of a span of its own into a result: a result keeps the `traceparent` of its command byte
-for byte, so that the same record always yields the same bytes. The span that sends a result is a child of the command's
-context instead, and joins the trace of the producer, beside the spans of the readers.
+The worker must not put the id of its own span into a result: a result keeps the `traceparent` of its command byte for
+byte, so that the same record always yields the same bytes. The span that sends a result is a child of the command's
+context instead, and joins the trace of the producer, next to the spans of the readers.
 
-A span holds nothing that a command says: no credential, key, GTIN, serial number or company. A failure shows as the
+A span holds nothing of a command's content: no credential, key, GTIN, serial number or company. A failure shows as the
 types of its exceptions, since their messages may quote a record.
 """
 
@@ -40,19 +40,19 @@ from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
 
-# A stop waits so long for the collector. Spans that it has not taken by then are lost.
+# How long a stop waits for the collector. Spans that it has not taken by then are lost.
 FLUSH_SECONDS = 1.5
 
-# A span keeps no more links unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise.
+# A span keeps no more links, unless `OTEL_SPAN_LINK_COUNT_LIMIT` says otherwise.
 MOST_LINKS = 128
-# A link costs 17 µs. To a trace that nobody keeps it leads nowhere, so only small batches link to all of them.
+# A link costs 17 µs, and leads nowhere if nobody keeps the trace, so only small batches link to all unsampled traces.
 MOST_UNSAMPLED_LINKS = 16
 
 # Version, trace, span and flags; the lowest bit of the flags says "sampled". Later versions may append to it.
 _TRACEPARENT_BYTES = 55
 _ODD_DIGITS = frozenset(b"13579bdf")
 
-# The key in a context for the spans of the current activities by partition; the step's own span is below the first.
+# The context key of the current activities' spans by partition. The spans of steps are below the first of them.
 _CURRENT = create_key("passport-activities")
 
 _propagator = TraceContextTextMapPropagator()
@@ -71,7 +71,7 @@ class Tracing(Hooks):
         self._spans: dict[Activity, Span] = {}
 
     async def close(self) -> None:
-        """Export the last spans in a thread that may be left behind, so that a collector that hangs delays no stop."""
+        """Export the last spans in a daemon thread, so that a collector that hangs does not delay a stop."""
         if self._shutdown is None:
             return
         done: Future[None] = Future()
@@ -95,7 +95,7 @@ class Tracing(Hooks):
         self._spans[activity] = span
 
     def ended(self, activity: Activity, failure: BaseException | None = None) -> None:
-        """End its span, once. A halt is the failure of an opening."""
+        """End the span of an activity, once. A halt is the failure of an opening."""
         span = self._spans.pop(activity, None)
         if span is not None:
             if failure is not None:
@@ -117,10 +117,10 @@ class Tracing(Hooks):
 
     @contextmanager
     def within(self, activities: Sequence[Activity]) -> Iterator[None]:
-        """Put the spans of steps below the first activity that is recorded: a span has its place in one trace only."""
-        going_on = [activity for activity in activities if activity in self._spans]
-        going_on.sort(key=lambda activity: not self._spans[activity].is_recording())
-        spans = {(activity.lane.topic, activity.lane.partition): self._spans[activity] for activity in going_on}
+        """Put the spans of steps below the first activity that is recorded: a span belongs to one trace only."""
+        running = [activity for activity in activities if activity in self._spans]
+        running.sort(key=lambda activity: not self._spans[activity].is_recording())
+        spans = {(activity.lane.topic, activity.lane.partition): self._spans[activity] for activity in running}
         first = next(iter(spans.values()), INVALID_SPAN)
         token = attach(set_span_in_context(first, set_value(_CURRENT, spans)))
         try:
@@ -140,7 +140,7 @@ class Tracing(Hooks):
         span.set_status(StatusCode.ERROR, error.__name__)
 
     def too_large(self) -> None:
-        """Note it on the batches: a batch that is too large is no failure."""
+        """Add an event to the batches: it is no failure if a batch is too large."""
         for span in _current_spans().values():
             span.add_event("batch_too_large")
 
@@ -153,7 +153,7 @@ class Tracing(Hooks):
             yield
 
     def stopwatch(self) -> Stopwatch:
-        """Make the span of each step when it has ended."""
+        """Make the span of each step when the step has ended."""
         began_ns = time_ns()
 
         def lap(step: str) -> None:
@@ -236,7 +236,7 @@ def _worth_a_link(commands: Sequence[Command]) -> list[tuple[int, TraceContext]]
 
 
 def _is_sampled(trace: TraceContext) -> bool:
-    """Whether the producer of the command keeps its trace."""
+    """Whether the producer of the command has sampled its trace."""
     return trace.traceparent[_TRACEPARENT_BYTES - 1] in _ODD_DIGITS
 
 

@@ -17,10 +17,10 @@ from worker.store.port import LaneName
 
 log = structlog.get_logger(__name__)
 
-# Lines a second: for one kind of refusal to one company, and for all.
+# The most lines a second: for one kind of refusal to one company, and in all.
 A_SECOND = 20
 ALL_A_SECOND = 400
-# So many kinds of refusals and companies are told apart in a second.
+# The most floods that are told apart in a second.
 _MOST_FLOODS = 200
 _BODY_BYTES = 500
 # The part of a refusal's `error` that all refusals of its kind share.
@@ -54,7 +54,7 @@ class TurnLog(Hooks):
                     self._refusals.tell(batch.lane.topic, batch.lane.partition, answer, command)
 
     def lane_closed(self, name: LaneName, lag: LaneLag) -> None:
-        """Log the numbers now: the event loop may end before the second does."""
+        """Log the numbers now, since the event loop may end before the second does."""
         self._refusals.tell_numbers()
 
 
@@ -103,7 +103,7 @@ class RefusalLog:
             )
             return
         if not self._not_logged:
-            # The next refusal may be hours away, so a timer tells the numbers when the second ends.
+            # The next refusal may be hours away, so a timer logs the numbers when the second ends.
             later = self._later or asyncio.get_running_loop().call_later
             later(max(0.0, self._since + 1.0 - now), self.tell_numbers)
         self._not_logged[flood] += 1
@@ -117,7 +117,7 @@ class RefusalLog:
 
 
 class _Flood(NamedTuple):
-    """Refusals that share a limit: those of one kind to a company, or on a topic where nobody knows the company."""
+    """Refusals that share a limit: those of one kind to a company, or on a topic if the company is unknown."""
 
     company_id: str | None
     topic: str | None
@@ -125,7 +125,7 @@ class _Flood(NamedTuple):
 
 
 def _kind_of_credentials(command: Command) -> str:
-    """The kind only: neither a key nor its hash belongs in a log."""
+    """The kind of a command's credentials. Neither a key nor its hash belongs in a log."""
     credentials = command.credentials
     if isinstance(credentials, NoCredentials):
         return credentials.value
