@@ -1,4 +1,4 @@
-"""Wires a worker together. No other module creates its parts."""
+"""Wires a worker together. No other module creates the parts of a worker."""
 
 from worker.auth.access_tokens import TokenVerifier
 from worker.auth.jwks import JwksSource, is_url
@@ -21,10 +21,10 @@ from worker.stream.dependencies import LaneDependencies
 
 
 def make_worker(settings: Settings, tracing: Tracing | None = None) -> Worker:
-    """A worker, not started yet. Raises `CannotStart` under `python -O`."""
+    """Make a worker, not started yet. Raises `CannotStart` under `python -O`."""
     metrics = Metrics()
     minutes, days = MinuteLog(), DayLog()
-    # Spans first, so that samples of metrics can refer to the current span.
+    # Tracing must be first, so that samples of metrics can refer to the current span.
     hooks = together(*([tracing] if tracing else []), Counting(metrics), TurnLog(), minutes, days)
     store = PostgresStore(settings.database, settings.database_pool_size)
     verifier = make_verifier(settings, metrics, store)

@@ -1,4 +1,4 @@
-"""Housekeeping of a worker: the ledger's days, the clocks that decide about them, and times that alerts compare."""
+"""Housekeeping of a worker: the ledger's days, the clocks that decide about them, and metrics of slow changes."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ HOUSEKEEPING_SECONDS = 600.0
 
 
 class Housekeeping:
-    """Creates and drops the ledger's days now and then. All workers do, and each is safe beside the others."""
+    """Creates and drops the ledger's days now and then. All workers do this, safely at the same time."""
 
     def __init__(self, shared: LaneDependencies, store: PostgresStore, metrics: Metrics) -> None:
         self._settings, self._store, self._metrics = shared.settings, store, metrics
@@ -59,13 +59,15 @@ class Housekeeping:
     async def _clocks_agree(self) -> bool:
         """Whether the clocks of Postgres, of this worker and of the newest command's broker differ by an hour at most.
 
-        A day that is dropped by a wrong clock cannot come back, and one that stays costs only disk. The other two
-        decide while Kafka is away, and where producers set the time of their records. Raises the errors of Postgres.
+        A day that is dropped by a wrong clock cannot come back, and a day that stays costs only disk. The clocks of
+        Postgres and the worker decide alone while Kafka is away, and if producers set the times of records. Raises the
+        errors of Postgres.
         """
-        # Where the topic of a channel cannot be read, the others tell. `watch-servers` reports when Kafka is away.
+        # If the topic of a channel cannot be read, the others decide. `watch-servers` reports when Kafka is away.
         looks = [] if self._settings.allow_producer_time else [clock.look() for clock in self._log_clocks]
-        found = [one for one in await asyncio.gather(*looks, return_exceptions=True) if isinstance(one, NewestRecord)]
-        newest = max(found, key=lambda record: record.appended, default=None)
+        answers = await asyncio.gather(*looks, return_exceptions=True)
+        records = [answer for answer in answers if isinstance(answer, NewestRecord)]
+        newest = max(records, key=lambda record: record.appended, default=None)
         async with self._store.session() as connection:
             ahead = await clock_ahead(connection)
         now = time.time()
@@ -82,7 +84,7 @@ class Housekeeping:
         return False
 
     async def _note_ends(self) -> None:
-        """Set the metrics of certificates, days, backups and topics. Times stay true between two looks."""
+        """Set the metrics of certificates, days, backups and topics. All are times or durations that change slowly."""
         for certificate, ends in expiries(self._settings):
             self._metrics.certificate_expires.labels(certificate).set(ends)
         with suppress(Exception):  # Postgres is away, which `watch-servers` reports

@@ -30,9 +30,9 @@ KEY_SET = "oauth.tls"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A question whose findings have these ids.
+    """A check whose results have these ids.
 
-    Ask it only where the checks that it `presumes` have passed. `ask` raises where the server is away.
+    Call `ask` only if the checks that it `presumes` have passed. It raises if the server is away.
     """
 
     ids: tuple[str, ...]
@@ -41,7 +41,7 @@ class Check:
 
 
 class Preflight:
-    """The checks of the settings and of both servers, each behind the checks that it presumes. They change nothing."""
+    """The checks of the settings and of both servers, each after the checks that it presumes. They change nothing."""
 
     def __init__(self, settings: Settings, store: Sessions, cluster: Cluster) -> None:
         self._settings, self._store, self._cluster = settings, store, cluster
@@ -137,7 +137,7 @@ def _passed(id: str, finding: str) -> CheckResult:
 
 
 async def findings(checks: Sequence[Check]) -> list[CheckResult]:
-    """The findings of the checks, in order, up to the first that is fatal: later checks presume it."""
+    """The results of the checks, in order, up to the first fatal one: later checks presume the earlier ones."""
     findings: list[CheckResult] = []
     for check in checks:
         findings += await check.ask()

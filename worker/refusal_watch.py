@@ -10,11 +10,11 @@ from worker.store.postgres import PostgresStore
 
 log = structlog.get_logger(__name__)
 
-# Fewer refusals of a company in the hour are no sign, since people try once or twice; nor is a share of fewer commands.
+# Fewer refusals of a company in an hour mean nothing, since people try once or twice; nor does a share of few commands.
 LEAST_REFUSALS = 3
 LEAST_COMMANDS = 20
 FLOOD = 0.5
-# A line of the log names so many companies.
+# The most companies that a log line names.
 _MOST_NAMED = 20
 
 
@@ -29,7 +29,7 @@ class RefusalWatch:
         self._logged: tuple[str | None, list[str]] = None, []
 
     async def look(self) -> None:
-        """Look at the last hour. Raises the errors of Postgres, and forgets what it knew then."""
+        """Look at the last hour. Raises the errors of Postgres, and then sets the metrics to unknown."""
         try:
             async with self._store.session() as connection:
                 companies = await refused_companies(connection, self._group_id)

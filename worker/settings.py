@@ -44,7 +44,7 @@ def _database_url(text: str) -> str:
 
 def _link_base(text: str) -> str:
     parts = urlsplit(text)
-    # `urlsplit` drops line breaks, and an empty query or fragment. Each link would keep them, for good.
+    # Not the parts: `urlsplit` drops line breaks and empty queries and fragments, and links would keep them for good.
     if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[?#\s\x00-\x1f\x7f]", text):
         raise ValueError("expected an http or https URL without query, fragment and white space")
     return text.rstrip("/")
@@ -94,7 +94,7 @@ def _problem(text: str) -> PydanticCustomError:
 
 
 def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Problems between settings, by the name of one of them. The values are not validated yet."""
+    """Problems between settings, each with the name of a setting. The values are not validated yet."""
     for prefix in ("oauth", "console"):
         for name in (f"{prefix}_issuer", f"{prefix}_audience"):
             if values.get(f"{prefix}_jwks") and not values.get(name):
@@ -108,7 +108,7 @@ def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _between_credentials(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the SASL mechanism needs and lacks."""
+    """Settings that the SASL mechanism needs and that are missing."""
     if values.get("kafka_sasl_mechanism") != "OAUTHBEARER":
         if not values.get("kafka_sasl_username"):
             yield "kafka_sasl_username", "expected with a SASL security protocol"
@@ -131,7 +131,7 @@ _SECRET_FILES = (
 
 
 def _between_files(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Files that are missing or hold no secret, and secrets that stand in two places."""
+    """Files that are missing or hold no secret, and secrets that are set twice."""
     for name in _SSL_FILES:
         if values.get(name) and not Path(str(values[name])).is_file():
             yield name, "expected a file"
@@ -160,7 +160,7 @@ def _between_topics(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     topics = [*(values[name] for name in _TOPICS), dead_letters]
     channels = [name.strip() for name in str(values["channels"]).split(",") if name.strip()]
     is_default_served = str(values["default_channel"]).lower() not in _FALSE
-    # The topics of two channels differ in what stands in front of the first dot. Those of the default channel may not.
+    # Topics of two channels differ in their prefix. A topic of the default channel may look like one of a channel.
     of_channels = [f"{channel}.{topic}" for channel in channels for topic in topics] if is_default_served else []
     for name, topic in zip((*_TOPICS, "topic_dead_letters"), topics, strict=True):
         if [*topics, *of_channels].count(topic) > 1:
@@ -218,10 +218,10 @@ class Settings(BaseSettings):
     kafka_ssl_certfile: str | None = Field(None, description="PEM file of the worker's certificate, if brokers ask.")
     kafka_ssl_keyfile: str | None = Field(None, description="PEM file of its key, without a passphrase.")
     kafka_session_timeout_seconds: float = Field(
-        10.0, ge=1, le=300, description="Another worker takes over after so long without a heartbeat."
+        10.0, ge=1, le=300, description="Another worker takes over after this long without a heartbeat."
     )
     kafka_transaction_timeout_seconds: float = Field(
-        40.0, ge=5, le=900, description="The broker aborts a transaction that stays open for so long."
+        40.0, ge=5, le=900, description="The broker aborts a transaction that stays open for this long."
     )
 
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
@@ -337,7 +337,7 @@ class Settings(BaseSettings):
         description="Days for which results, idempotency keys, daily counts and dead letters stay in Postgres. "
         "Must be longer than the command topic's retention.",
     )
-    # The copy of an unreadable command has to fit into the dead-letter topic, and many commands into memory.
+    # Upper bounds: the copy of an unreadable command has to fit into the dead-letter topic, many commands into memory.
     limit_value_bytes: int = Field(64 * 1024, ge=1, le=98_304, description="Maximum of bytes of a command's value.")
     limit_headers: int = Field(64, ge=1, le=1_000, description="Maximum of headers of a command.")
     limit_header_bytes: int = Field(8 * 1024, ge=1, le=1_048_576, description="Maximum of bytes of a header's value.")
@@ -368,17 +368,17 @@ class Settings(BaseSettings):
 
     @property
     def names_database(self) -> bool:
-        """Whether somebody has said which database is meant, so that the default does not count."""
+        """Whether the database is set, rather than left at the default."""
         return not self.model_fields_set.isdisjoint(("database_url", "database_url_file"))
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """The channels that workers serve. The default channel has an empty name."""
+        """The channels that workers serve; the default channel has an empty name."""
         return (*([""] if self.default_channel else []), *filter(None, self.channels.split(",")))
 
     @property
     def channel(self) -> str:
-        """The name of the channel, for settings that `of_channel` made. All others are of the default channel."""
+        """The name of the channel, for settings that `of_channel` made; empty for all others."""
         return self._channel
 
     def of_channel(self, name: str) -> "Settings":
@@ -418,7 +418,7 @@ class Settings(BaseSettings):
 
     @property
     def all_topics(self) -> tuple[str, ...]:
-        """The topic of commands, then those of their answers."""
+        """The topic of commands, then the topics of their answers."""
         return self.topic_commands, *self.answer_topics
 
     @property
@@ -442,5 +442,5 @@ class Settings(BaseSettings):
         return self.topic_dead_letters or f"{self.topic_commands}.{self.group_id}.dlq"
 
 
-# The fields by their environment variables.
+# The name of each field, by its environment variable.
 VARIABLES = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
