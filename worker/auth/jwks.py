@@ -52,7 +52,7 @@ class KeptKeys(Protocol):
     """Keeps the last good key set, for a start while the server is away. Both methods may raise any exception."""
 
     async def load(self) -> bytes | None:
-        """The key set that some worker kept last; None where none was kept."""
+        """The key set that some worker kept last; None if none was kept."""
         ...
 
     async def save(self, document: bytes) -> None:
@@ -218,24 +218,19 @@ def is_url(location: str) -> bool:
 
 
 async def _read_document(location: str, timeout_seconds: float) -> bytes:
-    if not is_url(location):
-        return await asyncio.to_thread(_read_file, location)
-    timeout = aiohttp.ClientTimeout(total=timeout_seconds)
-    async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session, session.get(location) as response:
-        if response.status != 200:
-            raise NotAKeySet(f"Expected a JWKS, got HTTP status {response.status}")
-        document = await read_bounded(response, MAX_BYTES)
-    _check_size(len(document))
+    if is_url(location):
+        timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session, session.get(location) as response:
+            if response.status != 200:
+                raise NotAKeySet(f"Expected a JWKS, got HTTP status {response.status}")
+            document = await read_bounded(response, MAX_BYTES)
+    else:
+        document = await asyncio.to_thread(_read_file, location)
+    if len(document) > MAX_BYTES:
+        raise NotAKeySet(f"Expected a JWKS of at most {MAX_BYTES} bytes")
     return document
 
 
 def _read_file(path: str) -> bytes:
     with Path(path).open("rb") as file:
-        document = file.read(MAX_BYTES + 1)
-    _check_size(len(document))
-    return document
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_BYTES:
-        raise NotAKeySet(f"Expected a JWKS of at most {MAX_BYTES} bytes")
+        return file.read(MAX_BYTES + 1)
