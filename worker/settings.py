@@ -98,7 +98,7 @@ def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for prefix in ("oauth", "console"):
         for name in (f"{prefix}_issuer", f"{prefix}_audience"):
             if values.get(f"{prefix}_jwks") and not values.get(name):
-                yield name, f"expected beside PASSPORT_{prefix.upper()}_JWKS: without it anybody's tokens would pass"
+                yield name, f"expected with PASSPORT_{prefix.upper()}_JWKS: without it anybody's tokens would pass"
     if str(values.get("kafka_security_protocol", "")).startswith("SASL"):
         yield from _between_credentials(values)
     yield from _between_files(values)
@@ -119,7 +119,7 @@ def _between_credentials(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     elif values.get("kafka_oauth_token_url"):
         for name in ("kafka_oauth_client_id", "kafka_oauth_client_secret_file"):
             if not values.get(name):
-                yield name, "expected beside PASSPORT_KAFKA_OAUTH_TOKEN_URL"
+                yield name, "expected with PASSPORT_KAFKA_OAUTH_TOKEN_URL"
 
 
 _PROXY_SECRET = 16
@@ -197,11 +197,11 @@ class Settings(BaseSettings):
     kafka_sasl_username: str | None = Field(None, description="User of the SASL protocols.")
     kafka_sasl_password: SecretStr | None = Field(None, description="Password of the SASL protocols.")
     kafka_sasl_password_file: str | None = Field(
-        None, description="File with that password, in its place; read anew for each connection."
+        None, description="File with that password, in its place; read again for each connection."
     )
     kafka_oauth_token_file: str | None = Field(
         None,
-        description="For OAUTHBEARER: file with an access token, which somebody else renews; read anew for each "
+        description="For OAUTHBEARER: file with an access token, which somebody else renews; read again for each "
         "connection.",
     )
     kafka_oauth_token_url: Annotated[str, AfterValidator(_token_url)] | None = Field(
@@ -209,7 +209,7 @@ class Settings(BaseSettings):
     )
     kafka_oauth_client_id: str | None = Field(None, description="Id of the client at the token endpoint.")
     kafka_oauth_client_secret_file: str | None = Field(
-        None, description="File with the client's secret; read anew for each token."
+        None, description="File with the client's secret; read again for each token."
     )
     kafka_oauth_scope: str | None = Field(None, description="Scope to ask the token endpoint for, if it wants one.")
     kafka_ssl_cafile: str | None = Field(
@@ -228,12 +228,12 @@ class Settings(BaseSettings):
         "postgresql://localhost/passports", description="PostgreSQL (15 or later), as a URL; shown without credentials."
     )
     database_url_file: str | None = Field(
-        None, description="File with that URL, in its place; read anew for each connection."
+        None, description="File with that URL, in its place; read again for each connection."
     )
     database_password_file: str | None = Field(
         None,
-        description="File with the password, for a URL without one; read anew for each connection, so that it may hold "
-        "a token that soon expires.",
+        description="File with the password, for a URL without one; read again for each connection, so that it may "
+        "hold a token that soon expires.",
     )
     database_pool_size: int = Field(8, ge=1, le=100, description="Maximum of connections to PostgreSQL.")
 

@@ -62,7 +62,7 @@ async def test_a_topic_made_anew_is_not_gone_on_with(bench: Workbench) -> None:
     await publish(bench, commands(bench, 40, 140, None))
     async with running(bench, opened=False) as one:
         await until(lambda: _all_halted(one), 20, "halted lanes")
-        assert all("the topic was made anew" in problem for problem in one.worker.not_ready())
+        assert all("created again" in problem for problem in one.worker.not_ready())
         await asyncio.sleep(1)
     assert len(bench.results()) == 40
 
@@ -82,7 +82,9 @@ async def test_a_topic_made_anew_under_a_running_worker_is_not_gone_on_with(benc
 
         def is_told() -> bool:
             """A lane that looked while there was no topic looks again after a while."""
-            return _all_halted(one) and all("the topic was made anew" in problem for problem in one.worker.not_ready())
+            return _all_halted(one) and all(
+                "the topic was created again" in problem for problem in one.worker.not_ready()
+            )
 
         await until(is_told, 60, f"halted lanes: {one.worker.not_ready()}")
         await asyncio.sleep(1)

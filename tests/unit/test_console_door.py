@@ -287,8 +287,8 @@ def test_a_door_that_cannot_be_closed_is_bad_usage(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"console_jwks": "x"}, "console_issuer\n  expected beside PASSPORT_CONSOLE_JWKS"),
-        ({"console_jwks": "x"}, "console_audience\n  expected beside PASSPORT_CONSOLE_JWKS"),
+        ({"console_jwks": "x"}, "console_issuer\n  expected with PASSPORT_CONSOLE_JWKS"),
+        ({"console_jwks": "x"}, "console_audience\n  expected with PASSPORT_CONSOLE_JWKS"),
         ({"console_proxy_secret_file": "nowhere"}, "console_proxy_secret_file\n  expected a file that can be read"),
         ({"console_token_header": "X User"}, "console_token_header"),
         ({"console_roles_claim": ""}, "console_roles_claim"),

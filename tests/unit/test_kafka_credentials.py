@@ -78,7 +78,7 @@ def test_oauthbearer_needs_one_source_of_tokens(tmp_path: Path) -> None:
     either = "expected with OAUTHBEARER: either this or PASSPORT_KAFKA_OAUTH_TOKEN_URL"
     assert _problems(**OAUTH) == {"kafka_oauth_token_file": either}
     assert _problems(**OAUTH, **ENDPOINT, kafka_oauth_token_file=file) == {"kafka_oauth_token_file": either}
-    beside = "expected beside PASSPORT_KAFKA_OAUTH_TOKEN_URL"
+    beside = "expected with PASSPORT_KAFKA_OAUTH_TOKEN_URL"
     assert _problems(**OAUTH, **ENDPOINT) == {"kafka_oauth_client_secret_file": beside}
     assert Settings(**OAUTH, **ENDPOINT, kafka_oauth_client_secret_file=file)  # type: ignore[arg-type]
 

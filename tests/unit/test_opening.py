@@ -291,8 +291,8 @@ async def test_a_lane_whose_reading_failed_answers_nothing_more(monkeypatch: pyt
 
     monkeypatch.setattr(world.kafka, "identities", identities)
     world.fetch(0, 3)
-    world.lanes[0].inbox.fail("the topic is not the one that it was")
-    assert "the topic was made anew" in await _halted(world, 0)
+    world.lanes[0].inbox.fail("the topic was deleted or created again")
+    assert "the topic was created again" in await _halted(world, 0)
     assert (world.kafka.turns, world.kafka.committed_offsets, world.store.passports) == ([], {}, [])
     await world.close()
 
@@ -314,9 +314,9 @@ async def test_a_topic_that_is_made_anew_before_a_lane_runs_halts_it_all_the_sam
         return {topic: TopicIdentity("cluster", f"{topic}, made anew") for topic in topics}
 
     monkeypatch.setattr(world.kafka, "identities", identities)
-    world.lanes[0].inbox.fail("the topic is not the one that it was")
+    world.lanes[0].inbox.fail("the topic was deleted or created again")
     world.kafka.leaderless.clear()
-    assert "the topic was made anew" in await _halted(world, 0)
+    assert "the topic was created again" in await _halted(world, 0)
     assert (world.kafka.turns, world.kafka.begun, world.store.passports) == ([], {}, [])
     await world.close()
 

@@ -47,7 +47,7 @@ def test_positions_that_contradict_each_other(emitted: int, first: int, end: int
 @pytest.mark.parametrize(
     ("topic", "what"),
     [
-        (TopicIdentity("cluster-1", "topic-2"), "the topic was made anew: its id is topic-2"),
+        (TopicIdentity("cluster-1", "topic-2"), "the topic was created again: its id is topic-2"),
         (TopicIdentity("cluster-2", "topic-1"), "this is the cluster cluster-2"),
     ],
     ids=["topic", "cluster"],

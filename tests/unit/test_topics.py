@@ -80,8 +80,8 @@ def test_every_command_needs_a_partition_of_its_number(topic: str) -> None:
     """That of a result: with fewer, results of two command partitions would share one."""
     assert _told(_shaped(topic, partitions=5)) == [
         (
-            f"{topic}: has 5 partitions, expected 6. A result stands in the partition of the same number as its "
-            f"command. {_raise(topic, 6)}",
+            f"{topic}: has 5 partitions, expected 6. A result goes to the partition with the same number as its "
+            f"command's. {_raise(topic, 6)}",
             True,
         )
     ]

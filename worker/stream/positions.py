@@ -89,7 +89,7 @@ def reason_to_halt(
             "(`passport-worker lanes reset --allow commands-expired`), and start them."
         )
     if log.end < applied:
-        cause = "the topic was made anew, or Kafka lost what it had acknowledged"
+        cause = "the topic was created again, or Kafka lost what it had acknowledged"
         return f"{at}: the log ends at {log.end}, so {cause}. {NEW_NAME}"
     return None
 
@@ -105,7 +105,7 @@ def other_topic(own: TopicIdentity | None, current: TopicIdentity | None) -> str
         return None
     if current.cluster_id != own.cluster_id:
         return f"this is the cluster {current.cluster_id}, and the lane belongs to {own.cluster_id}"
-    return f"the topic was made anew: its id is {current.topic_id}, and the lane belongs to {own.topic_id}"
+    return f"the topic was created again: its id is {current.topic_id}, and the lane belongs to {own.topic_id}"
 
 
 def _kafka_is_ahead(applied: int, newest_result: int | None) -> str:

@@ -154,7 +154,7 @@ def _of_results(
     name: str, topic: ExistingTopic, partitions: int, bytes_needed: int, dead: bool
 ) -> Iterator[CheckResult]:
     if topic.shape.partitions < partitions:
-        why = "A result stands in the partition of the same number as its command"
+        why = "A result goes to the partition with the same number as its command's"
         yield _too_few(topic, name, partitions, why, "failed")
     rules = [
         _Rule(
