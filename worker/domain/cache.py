@@ -17,7 +17,7 @@ class Cache(Generic[Made]):
         self.bytes = 0
 
     def get(self, texts: tuple[str | bytes, ...]) -> Made | None:
-        """The value that was made from these texts; None where it was dropped, or never put."""
+        """The value that was made from these texts; None if it was dropped, or never put."""
         entry = self._kept.get(texts)
         if entry is None:
             return None

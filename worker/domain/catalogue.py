@@ -6,7 +6,7 @@ from worker.domain.seeding import SeededFields
 
 
 class Plan(NamedTuple):
-    """The limits that a company bought. None means no limit; `overage_price_cents` is None where no overage is sold."""
+    """The limits that a company bought. None means no limit; `overage_price_cents` is None if no overage is sold."""
 
     id: str
     max_dpps: int | None
@@ -15,7 +15,7 @@ class Plan(NamedTuple):
 
 
 class Company(NamedTuple):
-    """A tenant. `subscription` is None where the plan needs none.
+    """A tenant. `subscription` is None if the plan needs none.
 
     Commands that were appended at `signatures_required_ms` or later have to be signed; None requires no signature.
     Commands have to come on one of `channels`; None allows all of them. Commands that were appended at `closed_ms` or

@@ -15,7 +15,7 @@ from worker.messages.countries import ISO_3166_1_ALPHA_2
 from worker.messages.json_value import JsonObject, ascii_json
 
 Problem = Callable[[str], str | None]
-"""The message about a string; None where it is valid."""
+"""The message about a string; None if it is valid."""
 
 
 def _text(longest: int) -> tuple[Problem, str]:

@@ -69,7 +69,7 @@ class Record(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Where the record stands."""
+        """The record's place in Kafka."""
         return Place(self.topic, self.partition, self.offset)
 
 
@@ -205,7 +205,7 @@ def _too_many_headers(limits: Limits) -> UnreadableRecord:
 
 
 def _idempotency_key(values: Sequence[bytes | None]) -> str | None:
-    """The idempotency key; None where the header is absent, repeated, null, not UTF-8 or not well formed."""
+    """The idempotency key; None if the header is absent, repeated, null, not UTF-8 or not well formed."""
     if len(values) != 1 or values[0] is None:
         return None
     try:

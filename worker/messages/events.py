@@ -178,7 +178,7 @@ def cause_text(headers: Sequence[Header]) -> bytes:
 
 
 def cause_of(headers: Sequence[Header]) -> Place | None:
-    """The command that a result names; None where it names none."""
+    """The command that a result names; None if it names none."""
     return Place.parse(cause_text(headers))
 
 

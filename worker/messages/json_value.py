@@ -165,7 +165,7 @@ def fingerprint(body: JsonObject) -> bytes:
 
 
 def _plain_json(value: object, option: int | None = None) -> bytes | None:
-    """JSON by orjson; None where `json` writes it differently. orjson escapes neither 0x7f nor other alphabets."""
+    """JSON by orjson; None if `json` writes it differently. orjson escapes neither 0x7f nor other alphabets."""
     try:
         text = orjson.dumps(value, option=option)
     except orjson.JSONEncodeError:  # lone surrogates

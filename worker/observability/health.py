@@ -22,7 +22,7 @@ class HealthServer:
         app.router.add_get("/livez", _probe(not_alive))
         app.router.add_get("/readyz", _probe(not_ready))
         app.router.add_get("/metrics", self._show_metrics)
-        # Nobody who asks may hold a stop up, such as a client that never sends the body that it has announced.
+        # No client may delay a stop, such as one that never sends the body that it has announced.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, lingering_time=0.0)
 
     async def start(self) -> None:

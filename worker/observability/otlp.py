@@ -16,7 +16,7 @@ class CannotTrace(Exception):
 
 
 def tracing_from_environment() -> Tracing | None:
-    """Tracing as the environment configures it, or None where it asks for no traces. Raises `CannotTrace`."""
+    """Tracing as the environment configures it, or None if it asks for no traces. Raises `CannotTrace`."""
     if not _asked_for():
         return None
     for name in _PROTOCOLS:

@@ -26,7 +26,7 @@ _BODY_BYTES = 500
 # The part of a refusal's `error` that all refusals of its kind share.
 _ERROR = re.compile(rb'\{"error":"([^":]*)')
 
-# Calls a function after so many seconds.
+# Calls a function after a number of seconds.
 Later = Callable[[float, Callable[[], None]], object]
 
 

@@ -7,6 +7,6 @@ BACKUP_TAKEN = "backup-taken"
 
 
 async def newest_backup(connection: Connection) -> float | None:
-    """When the newest backup was taken, in Unix seconds; None where none was noted. Read only."""
+    """When the newest backup was taken, in Unix seconds; None if none was noted. Read only."""
     taken: float | None = await connection.fetchval(sql.load("newest_backup"))
     return taken

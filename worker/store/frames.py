@@ -63,7 +63,7 @@ class Frame:
         return value
 
     def values_in(self, body: bytes, own: Own) -> Own | None:
-        """`own` with the `gs1` and `rest` of a created event; None where the event does not have this frame."""
+        """`own` with the `gs1` and `rest` of a created event; None if the event does not have this frame."""
         if self._has_gs1:
             # A plain serial number has another frame. The frame of an event must not depend on the frames that the
             # worker met before: a recovered database has to hold the same rows as an undamaged one.

@@ -33,7 +33,7 @@ class Right:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """The rights that a role lacks. The name of the role is empty where it lacks none."""
+    """The rights that a role lacks. The name of the role is empty if it lacks none."""
 
     role: str
     rights: tuple[Right, ...]

@@ -44,9 +44,9 @@ async def old_days(connection: Connection, retention_days: int) -> list[date]:
 async def drop_old_days(connection: Connection, retention_days: int) -> list[str]:
     """Drop the `old_days` and delete old counts. Returns the names of the dropped partitions.
 
-    The `ledger_from` of each lane rises above the rows that are dropped. Where another process drops days, or holds a
-    lock for more than seconds, the rest stays until next time. Raises `ValueError` for a retention of less than two
-    days. Must not run within a transaction.
+    The `ledger_from` of each lane rises above the rows that are dropped. If another process drops days, or holds a lock
+    for more than seconds, the rest stays until next time. Raises `ValueError` for a retention of less than two days.
+    Must not run within a transaction.
     """
     if retention_days < _SHORTEST_RETENTION_DAYS:
         raise ValueError(f"Expected a retention of at least {_SHORTEST_RETENTION_DAYS} days, got {retention_days}")

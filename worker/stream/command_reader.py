@@ -23,9 +23,9 @@ class CommandReader:
         audience: str | None = None,
         channels: Mapping[str, str] | None = None,
     ) -> None:
-        """`audience` is the installation that signatures must name; None stands for the topic of the records.
+        """`audience` is the installation that signatures must name, by default the topic of the records.
 
-        `channels` has the name of each topic's channel; None stands for the default channel alone.
+        `channels` has the name of each topic's channel, by default the default channel.
         """
         self._limits, self._audience, self._channels = limits, audience, channels or {}
         self._verifier = verifier

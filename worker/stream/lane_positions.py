@@ -85,12 +85,12 @@ class LogEnds:
             await asyncio.wait(asking, timeout=seconds)
         ends: dict[TopicPartition, tuple[int, int]] = {}
         for partition in partitions:
-            task_of = self._asked.get(partition)
-            if task_of is None or not task_of.done():
+            answer = self._asked.get(partition)
+            if answer is None or not answer.done():
                 continue
             del self._asked[partition]
-            if not task_of.cancelled() and task_of.exception() is None and partition in task_of.result():
-                ends[partition] = task_of.result()[partition]
+            if not answer.cancelled() and answer.exception() is None and partition in answer.result():
+                ends[partition] = answer.result()[partition]
         return ends
 
 

@@ -34,7 +34,7 @@ class LogClock:
 
 
 async def newest_append(cluster: Cluster, topic: str, parts: Mapping[int, Bounds]) -> int | None:
-    """The latest append time (ms) of the last records of these parts of logs; None where all parts are empty."""
+    """The latest append time (ms) of the last records of these parts of logs; None if all parts are empty."""
     reader = LogReader(cluster)
     filled = [at for at, part in parts.items() if part.first < part.end][:_MAX_PARTITIONS]
     times = await reader.appended_at(topic, {at: parts[at].end - 1 for at in filled})

@@ -61,7 +61,7 @@ class Unanswered(Exception):
 
 
 class Emitter:
-    """Publishes results through one transactional producer. The emitter is thrown away upon any doubt.
+    """Publishes results through one transactional producer. The emitter is thrown away on any doubt.
 
     Its transactional id must never be used before or again. `offsets_group` is the group whose offsets it commits, by
     default the workers' group. `offsets_at` is the partition for which it commits the offset of its only lane, by

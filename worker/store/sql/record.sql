@@ -1,6 +1,6 @@
 -- All effects of a batch at once: passports and what follows from them, ledger rows, and the lanes' new positions.
--- Safe: runs under the locks that the facts were read under; a constraint that fires all the same rolls all back.
--- Texts come joined by U+001F, integers by commas, ids, hashes and kinds one behind the other:
+-- Safe: runs under the locks that the facts were read under. If a constraint fires nevertheless, everything rolls back.
+-- Texts come joined by U+001F, integers by commas, and ids, hashes and kinds without a separator:
 -- `worker/store/columns.py` says why.
 WITH made AS (
     SELECT *, timestamptz 'epoch' + (created_ms / 1000) * interval '1 second'
@@ -14,7 +14,7 @@ WITH made AS (
            WITH ORDINALITY
         AS made (company_number, gtin, serial, created_ms, gs1, rest, price_cents, at)
 ), frames AS (
-    -- Those that this session has not met: another one may write the same, and never another text under that id.
+    -- Frames that this session has not seen. Another session may write the same frame, but an id has only one text.
     INSERT INTO passport_frame (id, product_id, template_id, text)
     SELECT * FROM unnest($26::bytea[], $27::text[], $28::text[], $29::text[])
         ON CONFLICT DO NOTHING
@@ -25,8 +25,8 @@ WITH made AS (
     INSERT INTO overage_charge (passport_id, company_number, price_cents, charged_at)
     SELECT id, company_number, price_cents, created_at FROM made WHERE price_cents IS NOT NULL
 ), keys AS (
-    -- A backlog of more than 24 hours can bind a key twice in one batch, or in one day, and lanes are not equally far:
-    -- the later one stays. A clock that is days ahead finds no partition of its day; tomorrow's is there.
+    -- A backlog of more than 24 hours can bind a key twice in one batch, or in one day. Lanes may be at different times,
+    -- so compare: the later one stays. A clock that is days ahead has no partition for its day, so it uses tomorrow's.
     INSERT INTO idempotency_key (id, day, fingerprint, passport_id, created_at, company_number)
     SELECT DISTINCT ON (key_id)
            key_id, least(greatest((created_at AT TIME ZONE 'UTC')::date, today), today + 1), fingerprint, id, created_at,
@@ -38,7 +38,7 @@ WITH made AS (
        SET fingerprint = excluded.fingerprint, passport_id = excluded.passport_id, created_at = excluded.created_at
      WHERE idempotency_key.created_at <= excluded.created_at
 ), slots AS (
-    -- Looked up row by row: a join would read the whole table, or compare each company of the turn with each other one.
+    -- Looks rows up one by one: a join would read the whole table, or compare every two companies of the turn.
     UPDATE company_usage u
        SET slots_used = u.slots_used + taken.passports
       FROM (SELECT company_number, count(*) AS passports FROM made GROUP BY company_number) AS taken,

@@ -224,7 +224,7 @@ class Cluster:
         wanted = by_topic(dict.fromkeys(sorted(partitions)))
         response = await self.ask_group_coordinator(group_id, OffsetsRequest(group_id, wanted, stable=stable))
         offsets = committed_offsets(response)
-        # "No offset" would let a lane start anew, so a partition that is missing in the answer is an error (guard B17).
+        # "No offset" would let a lane start from scratch, so a partition that the answer lacks is an error (guard B17).
         missing = KafkaError("the coordinator did not answer for it")
         return {partition: offsets.get(partition, missing) for partition in partitions}
 
