@@ -70,7 +70,7 @@ def _usable(document: bytes) -> Iterator[tuple[str, Mapping[str, object], dict[s
 
 
 def _by_algorithm(entry: Mapping[str, object]) -> dict[str, AllowedPublicKeys]:
-    """The key of a JWK, by the algorithms that it verifies; empty if it is unknown, symmetric, weak or for encryption."""
+    """The key of a JWK, by its algorithms; empty if the key is unknown, symmetric, weak or for encryption."""
     operations = entry.get("key_ops", ["verify"])
     if entry.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
         return {}
