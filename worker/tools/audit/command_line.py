@@ -22,7 +22,7 @@ app = App(
     help_epilogue=examples("audit", "audit --partition 3 --from 2026-11-26T00:00:00Z --json"),
 )
 
-_ALLOW = Parameter(help="Accept results that are visible more than once, if their bytes are equal.", negative=())
+_ALLOW = Parameter(help="Accept results that are visible more than once, if their bytes are equal.")
 _RATE = Parameter(help="Most commands a second; 0: no limit.")
 
 

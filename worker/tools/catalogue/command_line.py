@@ -38,7 +38,7 @@ app = App(
 )
 
 File = Annotated[Path, Parameter(name="FILE", help="A JSON or YAML file.")]
-DryRun = Annotated[bool, Parameter(help="Change nothing; print what would change.", negative=())]
+DryRun = Annotated[bool, Parameter(help="Change nothing; print what would change.")]
 
 _MOST_WARNINGS = 100
 _MOST_CHANGES = 1_000

@@ -25,7 +25,7 @@ from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Servers, b
 
 Patience = Annotated[float, Parameter(help="Seconds to wait for each server before it starts.")]
 NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
-AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).")]
 
 Reason = Annotated[str | None, Parameter(help="Why; stored with the change (table operation).")]
 _BY = "Who acts; stored with the change. Default: PASSPORT_OPERATOR, or else your user name and host."
@@ -61,9 +61,7 @@ class AuthorOptions:
 class ActOptions:
     """Options of a verb that changes something only with `--execute --reason TEXT`."""
 
-    execute: Annotated[
-        bool, Parameter(help="Do it. Without this option, only print what would be done.", negative=())
-    ] = False
+    execute: Annotated[bool, Parameter(help="Do it. Without this option, only print what would be done.")] = False
     reason: Reason = None
     by: By = None
 
@@ -76,7 +74,7 @@ class ActOptions:
         return AuthorOptions(self.reason, self.by).author()
 
 
-_PARTITION = Parameter(help="A partition; can be repeated. Default: all.", negative=())
+_PARTITION = Parameter(help="A partition; can be repeated. Default: all.")
 
 
 @Parameter(name="*")

@@ -12,8 +12,8 @@ from worker.tools.cli.output import Page
 
 _WIDEST = 100
 
-DEFAULTS = Parameter(show_default=lambda value: None if value in (False, True, "", ()) else value)
-"""Flags, lists and texts show no default: their help says what they do without one."""
+DEFAULTS = Parameter(show_default=lambda value: None if value in (False, True, "", ()) else value, negative=())
+"""Flags, lists and texts show no default: their help says what they do without one. No flag has a `--no-` twin."""
 
 
 def page() -> Console:

@@ -83,9 +83,7 @@ def run() -> None:
 
 def settings_command(
     *,
-    as_json: Annotated[
-        bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).", negative=())
-    ] = False,
+    as_json: Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).")] = False,
 ) -> None:
     """List every setting with its purpose, value, default and source. Secrets are not shown.
 
@@ -115,7 +113,7 @@ def completion(
     shell: Annotated[Literal["bash", "fish", "zsh"], Parameter(name="SHELL", help="Your shell: bash, fish or zsh.")],
     /,
     *,
-    install: Annotated[bool, Parameter(help="Write the script where the shell looks for it.", negative=())] = False,
+    install: Annotated[bool, Parameter(help="Write the script where the shell looks for it.")] = False,
 ) -> None:
     """Print a script with which a shell completes verbs and options, or install it for your user.
 

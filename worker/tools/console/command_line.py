@@ -26,7 +26,7 @@ app = App(
 )
 
 _HOST = Parameter(help="The address to listen on. On others than loopback's, readers need a signed token.")
-_ALLOWED = Parameter(name="--allowed-host", help="A host name that browsers may use, beside loopback's.", negative=())
+_ALLOWED = Parameter(name="--allowed-host", help="A host name that browsers may use, beside loopback's.")
 _USER = Parameter(
     help="In place of tokens: the header in which a proxy on this machine names the reader, or one that sends "
     "the secret of PASSPORT_CONSOLE_PROXY_SECRET_FILE."

@@ -117,9 +117,7 @@ def redrive_command(  # noqa: PLR0913 - options of a command
     *places: Annotated[str, _PLACE],
     chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
     code: Code = None,
-    again: Annotated[
-        bool, Parameter(help="Publish commands once more that were published again before.", negative=())
-    ] = False,
+    again: Annotated[bool, Parameter(help="Publish commands once more that were published again before.")] = False,
     channel: OneChannel = None,
     acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
     patience: Patience = 60,

@@ -15,12 +15,10 @@ from worker.tools.cli.running import run_async, settings_with_warnings
 app = App(name="demo", help_epilogue=examples("demo", "demo --keep"))
 
 _COMMANDS = Parameter(help="Number of commands to publish.")
-_KEEP = Parameter(help="Then go on slowly until Ctrl-C, and print what you can try meanwhile.", negative=())
-_USE = Parameter(
-    help="Use the Kafka and the PostgreSQL of your PASSPORT_* variables, and leave there what it made.", negative=()
-)
-_YES = Parameter(help="With --use-environment: do not ask.", negative=())
-_LIVE = Parameter(help="Draw a progress bar on a terminal; else a line a second.")
+_KEEP = Parameter(help="Then go on slowly until Ctrl-C, and print what you can try meanwhile.")
+_USE = Parameter(help="Use the Kafka and the PostgreSQL of your PASSPORT_* variables, and leave there what it made.")
+_YES = Parameter(help="With --use-environment: do not ask.")
+_LIVE = Parameter(help="Draw a progress bar on a terminal; else a line a second.", negative="--no-live")
 
 
 @app.default

@@ -19,7 +19,7 @@ app = App(
     help_epilogue=examples("doctor", "doctor --strict --json | jq '.checks[] | select(.status != \"ok\")'"),
 )
 
-Strict = Annotated[bool, Parameter(help="Exit with 1 for warnings, too.", negative=())]
+Strict = Annotated[bool, Parameter(help="Exit with 1 for warnings, too.")]
 
 
 @app.default

@@ -45,11 +45,8 @@ _WHAT = Parameter(
     name="WHAT",
     help="Place of the command (topic/partition/offset, or partition/offset), id of a passport, GTIN and serial "
     "number, GS1 Digital Link, or company (id or name) and idempotency key.",
-    negative=(),
 )
-_SCAN = Parameter(
-    help="Search everything: the whole ledger for a key, and all results since the command. Takes long.", negative=()
-)
+_SCAN = Parameter(help="Search everything: the whole ledger for a key, and all results since the command. Takes long.")
 _COMPANY = Parameter(help="A company, by id or name, with --key.")
 _CHANNEL = Parameter(help="The channel of a place without a topic. Everything else is then searched there alone.")
 

@@ -49,11 +49,9 @@ app = App(
 @app.default
 def lanes_command(
     *,
-    is_watching: Annotated[
-        bool, Parameter(name="--watch", help="Repeat it every 2 s, until Ctrl-C.", negative=())
-    ] = False,
+    is_watching: Annotated[bool, Parameter(name="--watch", help="Repeat it every 2 s, until Ctrl-C.")] = False,
     is_draining: Annotated[
-        bool, Parameter(name="--until-answered", help="Wait until each command has its visible result.", negative=())
+        bool, Parameter(name="--until-answered", help="Wait until each command has its visible result.")
     ] = False,
     channel: AllChannels = None,
     as_json: AsJson = False,
@@ -142,8 +140,7 @@ def _draw_lanes(page: Page, report: LanesReport) -> None:
 _SEARCH = Parameter(help="Read results from this time on (RFC 3339); by default as far back as needed.")
 _ALLOW = Parameter(
     help="A refusal to pass over. original-missing: you know that the original is still to be answered. "
-    "channel-not-served: a channel that is not served may lose its passports.",
-    negative=(),
+    "channel-not-served: a channel that is not served may lose its passports."
 )
 
 
@@ -155,9 +152,7 @@ _ALLOW = Parameter(
 )
 def recover_command(  # noqa: PLR0913 - options of a command
     *partitions: Annotated[int, Parameter(help="Partitions of the command topic; by default all.")],
-    from_results: Annotated[
-        bool, Parameter(help="Take what was published as the truth; the only way so far.", negative=())
-    ] = True,
+    from_results: Annotated[bool, Parameter(help="Take what was published as the truth; the only way so far.")] = True,
     search_from: Annotated[str | None, _SEARCH] = None,
     allow: Annotated[list[Literal["original-missing", "channel-not-served"]] | None, _ALLOW] = None,
     channel: AllChannels = None,
@@ -194,9 +189,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
     show(report, as_json=as_json, draw=lambda page: _draw_recovery(page, report, settings))
 
 
-_EXPIRED = Parameter(
-    help="commands-expired: go on behind commands that the log has dropped. Publish them again first.", negative=()
-)
+_EXPIRED = Parameter(help="commands-expired: go on behind commands that the log has dropped. Publish them again first.")
 
 
 @app.command(

@@ -47,7 +47,7 @@ class GrantOptions:
 def migrate_command(
     *,
     plan_only: Annotated[
-        bool, Parameter(name="--plan", help="Only print what would be done, what it locks, how long.", negative=())
+        bool, Parameter(name="--plan", help="Only print what would be done, what it locks, how long.")
     ] = False,
     as_json: AsJson = False,
     tries: Annotated[

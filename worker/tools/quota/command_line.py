@@ -27,9 +27,7 @@ def quota_show(
     near: Annotated[
         float | None, Parameter(help="Only companies that have used this share of their slots or of today's writes.")
     ] = None,
-    refused: Annotated[
-        bool, Parameter(help="Only companies with refused commands today, most refused first.", negative=())
-    ] = False,
+    refused: Annotated[bool, Parameter(help="Only companies with refused commands today, most refused first.")] = False,
     as_json: AsJson = False,
 ) -> NoReturn:
     """Plan, slots, today's writes and refusals, and this month's charges (UTC) of one company or of all.

@@ -34,7 +34,7 @@ app = App(
     ),
 )
 
-_OUTCOME = Parameter(name="--outcome", help=f"Only these outcomes: {', '.join(CODES)}.", negative=())
+_OUTCOME = Parameter(name="--outcome", help=f"Only these outcomes: {', '.join(CODES)}.")
 _RATE = Parameter(help="Most records a second; 0: no limit.")
 _SUFFIX = Parameter(help="Publish to topics whose names have this suffix, instead of the result topics.")
 _INTO = Parameter(

@@ -44,9 +44,9 @@ app = App(
 _IN_SUMMARY = frozenset({BAD_ROWS, DUPLICATES, REFUSED})
 
 _FILE = Parameter(help="CSV (with a header line) or NDJSON.", allow_leading_hyphen=True)
-_ONLY = Parameter(help=f"With an answers file: only rows with this answer: {', '.join(OUTCOMES)}.", negative=())
-_SKIP = Parameter(help="Send the good rows although others are bad. Bad rows get the answer `invalid`.", negative=())
-_DRY = Parameter(help="Check all rows, also for duplicates, and send nothing; needs no server.", negative=())
+_ONLY = Parameter(help=f"With an answers file: only rows with this answer: {', '.join(OUTCOMES)}.")
+_SKIP = Parameter(help="Send the good rows although others are bad. Bad rows get the answer `invalid`.")
+_DRY = Parameter(help="Check all rows, also for duplicates, and send nothing; needs no server.")
 _WRITE_MAP = Parameter(help="Write a mapping file for the columns of this file, to complete by hand, and end.")
 _ANSWERS = Parameter(help="The file for the answers. Default: FILE.answers.csv or .ndjson.")
 

@@ -21,16 +21,14 @@ from worker.tools.validate.signatures import signer_of
 API_KEY = "PASSPORT_API_KEY"
 
 _ENCODING = Parameter(help="Encoding of a CSV file, such as cp1252. Default: utf-8.")
-_MAP = Parameter(name="--map", help="COLUMN=PATH: this column fills this field.", negative=())
-_SET = Parameter(name="--set", help="PATH=VALUE: a field with the same value in each row.", negative=())
-_IGNORE = Parameter(name="--ignore", help="A column that is not a field.", negative=())
-_PAD = Parameter(name="--pad-gtin", help="Put back zeros that a spreadsheet took from GTINs.", negative=())
+_MAP = Parameter(name="--map", help="COLUMN=PATH: this column fills this field.")
+_SET = Parameter(name="--set", help="PATH=VALUE: a field with the same value in each row.")
+_IGNORE = Parameter(name="--ignore", help="A column that is not a field.")
+_PAD = Parameter(name="--pad-gtin", help="Put back zeros that a spreadsheet took from GTINs.")
 _MAP_FILE = Parameter(help="A file with these options (--write-map). Options beside it come first.")
 _SIGNING = Parameter(help="A PEM file with a private key (keys generate), to sign each command.")
 _SECRET = Parameter(help=f"A file with an API key or an access token. Else {API_KEY} is used, or you are asked.")
-_CONFIRM = Parameter(
-    help="Accept the price of passports above the plan's quota: sets confirmOverage in each body.", negative=()
-)
+_CONFIRM = Parameter(help="Accept the price of passports above the plan's quota: sets confirmOverage in each body.")
 _RATE = Parameter(help="Most rows a second. Default: no limit.")
 _IN_FLIGHT = Parameter(help="Most rows on their way at once; bounds memory.")
 _PATIENCE = Parameter(help="Give up after this many seconds without any answer.")

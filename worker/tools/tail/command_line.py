@@ -37,10 +37,10 @@ app = App(
     ),
 )
 
-_OUTCOME = Parameter(help=f"Only these outcomes: {', '.join(OUTCOMES)}.", negative=())
+_OUTCOME = Parameter(help=f"Only these outcomes: {', '.join(OUTCOMES)}.")
 _SINCE = Parameter(help="Start with results of this age: 90s, 15m, 1h, 7d. Default: only new results.")
 _NEWEST = Parameter(name=("-n", "--newest"), help="Start with the newest results, this many of those that fit.")
-_JSON = Parameter(name="--json", help="Print one JSON object a line.", negative=())
+_JSON = Parameter(name="--json", help="Print one JSON object a line.")
 _MOST_NEWEST = 10_000
 _AT_ONCE = 500
 

@@ -18,7 +18,7 @@ app = App(name="topics", help="Kafka topics.")
 @app.command(name="create")
 def topics_create(
     *,
-    check: Annotated[bool, Parameter(help="Create nothing; exit 1 if any is missing or differs.", negative=())] = False,
+    check: Annotated[bool, Parameter(help="Create nothing; exit 1 if any is missing or differs.")] = False,
     channel: AllChannels = None,
 ) -> None:
     """Create missing topics. Existing topics stay as they are; the output says what to do where they differ.
