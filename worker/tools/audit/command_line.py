@@ -8,10 +8,10 @@ from rich.text import Text
 from worker.settings import Settings
 from worker.tools.audit.audit import audit
 from worker.tools.audit.report import AuditReport
-from worker.tools.cli.asking import AsJson, Patience, RangeOptions, ask_long, examples
+from worker.tools.cli.asking import Patience, RangeOptions, ask_long, examples
 from worker.tools.cli.channels import AllChannels, of_partitions, settings_of_all
 from worker.tools.cli.options import check_number
-from worker.tools.cli.output import STYLES, Page, show, table, tally
+from worker.tools.cli.output import STYLES, AsJson, Page, show, table, tally
 from worker.tools.common.channels import channel_column, channel_of
 from worker.tools.common.prerequisites import to_look
 from worker.tools.common.progress import Progress

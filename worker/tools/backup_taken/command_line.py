@@ -10,9 +10,9 @@ from worker.domain.timestamps import format_time
 from worker.store.backups import BACKUP_TAKEN
 from worker.store.clocks import clock_ahead
 from worker.tools.backup_taken.report import BackupTakenReport
-from worker.tools.cli.asking import AsJson, AuthorOptions, ask, examples
+from worker.tools.cli.asking import AuthorOptions, ask, examples
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import show
+from worker.tools.cli.output import AsJson, show
 from worker.tools.common.inspection import Inspection
 from worker.tools.common.journal import Author, operation
 from worker.tools.common.prerequisites import ask_database

@@ -19,9 +19,9 @@ from worker.tools.catalogue.compare import compare, refusal_of
 from worker.tools.catalogue.export import export
 from worker.tools.catalogue.load import load_catalogue, warnings_of_loading
 from worker.tools.catalogue.report import CatalogueDiffReport, RowChange
-from worker.tools.cli.asking import AsJson, AuthorOptions, ask, examples
+from worker.tools.cli.asking import AuthorOptions, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import Page, show, status, table
+from worker.tools.cli.output import AsJson, Page, show, status, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue, read_with_digest

@@ -25,7 +25,6 @@ from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Servers, b
 
 Patience = Annotated[float, Parameter(help="Seconds to wait for each server before it starts.")]
 NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
-AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).")]
 
 Reason = Annotated[str | None, Parameter(help="Why; stored with the change (table operation).")]
 _BY = "Who acts; stored with the change. Default: PASSPORT_OPERATOR, or else your user name and host."

@@ -17,7 +17,7 @@ from worker.observability.otlp import CannotTrace, tracing_from_environment
 from worker.settings import PREFIX, Settings
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.help_pages import DEFAULTS, Formatter, page
-from worker.tools.cli.output import STYLES, Page, copyable, tally, wrapped
+from worker.tools.cli.output import STYLES, AsJson, Page, copyable, tally, wrapped
 from worker.tools.cli.running import collect_garbage_seldom, return_large_blocks, run_async, warn_of_unknown_variables
 from worker.tools.cli.settings_list import SettingsReport, bad_settings, settings_report, unknown_variables
 from worker.tools.cli.streams import CannotPrint, leave_closed_pipe, prepare_streams
@@ -81,10 +81,7 @@ def run() -> None:
         raise Failed(str(error)) from error
 
 
-def settings_command(
-    *,
-    as_json: Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).")] = False,
-) -> None:
+def settings_command(*, as_json: AsJson = False) -> None:
     """List every setting with its purpose, value, default and source. Secrets are not shown.
 
     Exit 2 if a setting is bad; the list says why.

@@ -9,8 +9,9 @@ import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, zip_longest
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
+from cyclopts import Parameter
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
@@ -18,6 +19,9 @@ from rich.text import Text
 from worker.messages.hints import printable
 from worker.messages.rules import REPLAYED, ROWS, Kind
 from worker.tools.common.report import Report
+
+AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).")]
+"""The option of verbs that `show` a report."""
 
 _MOST_PROBLEMS = 100
 """Problems shown to people; JSON has all of them."""

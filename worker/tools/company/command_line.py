@@ -8,9 +8,9 @@ from cyclopts import App, Parameter
 
 from worker.domain.command import is_object_id
 from worker.messages.hints import printable
-from worker.tools.cli.asking import NOTHING_DONE, ActOptions, AsJson, ask, examples
+from worker.tools.cli.asking import NOTHING_DONE, ActOptions, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import Page, copyable, show
+from worker.tools.cli.output import AsJson, Page, copyable, show
 from worker.tools.cli.running import warn
 from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.catalogue.rows import times_as_text

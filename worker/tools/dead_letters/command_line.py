@@ -9,10 +9,10 @@ from cyclopts import App, Parameter
 
 from worker.messages.hints import printable
 from worker.messages.reasons import DEAD_LETTER_REASONS
-from worker.tools.cli.asking import ActOptions, AsJson, Patience, RangeOptions, ask, ask_long, examples
+from worker.tools.cli.asking import ActOptions, Patience, RangeOptions, ask, ask_long, examples
 from worker.tools.cli.channels import AllChannels, OneChannel, of_partitions, settings_of_all, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import Page, Table, copyable, show, status, table, tally
+from worker.tools.cli.output import AsJson, Page, Table, copyable, show, status, table, tally
 from worker.tools.common.hints import did_you_mean
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem

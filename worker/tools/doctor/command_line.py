@@ -6,9 +6,9 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
-from worker.tools.cli.asking import AsJson, ask, examples
+from worker.tools.cli.asking import ask, examples
 from worker.tools.cli.channels import AllChannels, serving_also
-from worker.tools.cli.output import Page, show, status, table, tally
+from worker.tools.cli.output import AsJson, Page, show, status, table, tally
 from worker.tools.cli.running import settings_with_warnings
 from worker.tools.doctor.doctor import NOT_CHECKED
 from worker.tools.doctor.doctor import doctor as examine

@@ -12,11 +12,11 @@ from worker.domain.places import Place
 from worker.domain.timestamps import format_time
 from worker.messages.rules import REFUSALS
 from worker.settings import Settings
-from worker.tools.cli.asking import AsJson, ask_long, examples
+from worker.tools.cli.asking import ask_long, examples
 from worker.tools.cli.channels import again, chosen, serving_also
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import object_id
-from worker.tools.cli.output import Page, copyable, show, status, table
+from worker.tools.cli.output import AsJson, Page, copyable, show, status, table
 from worker.tools.cli.running import settings_with_warnings
 from worker.tools.common.address import EXPECTED, Address, PassportId, address_of_words, company_key, unit
 from worker.tools.common.channels import channel_of

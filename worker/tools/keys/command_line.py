@@ -13,10 +13,10 @@ from cyclopts import App, Parameter
 
 from worker.domain.gs1 import UNSAFE_TEXT
 from worker.messages.hints import printable
-from worker.tools.cli.asking import NOTHING_DONE, ActOptions, AsJson, ask, examples
+from worker.tools.cli.asking import NOTHING_DONE, ActOptions, ask, examples
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, timestamp
-from worker.tools.cli.output import Page, copyable, show, status, table, tally
+from worker.tools.cli.output import AsJson, Page, copyable, show, status, table, tally
 from worker.tools.cli.running import warn
 from worker.tools.cli.streams import on_lost_output
 from worker.tools.common.catalogue.file import without_api_keys

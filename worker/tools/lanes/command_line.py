@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from worker.settings import Settings
-from worker.tools.cli.asking import ActOptions, AsJson, Patience, ask, ask_long, examples
+from worker.tools.cli.asking import ActOptions, Patience, ask, ask_long, examples
 from worker.tools.cli.channels import (
     AllChannels,
     OneChannel,
@@ -23,7 +23,7 @@ from worker.tools.cli.channels import (
 )
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import Page, copyable, draw_report, show, status, table, tally
+from worker.tools.cli.output import AsJson, Page, copyable, draw_report, show, status, table, tally
 from worker.tools.cli.running import settings_with_warnings, warn
 from worker.tools.common.channels import channel_column, channel_of
 from worker.tools.common.lane_report import LanesReport

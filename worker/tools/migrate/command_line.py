@@ -12,9 +12,9 @@ from cyclopts.validators import Number
 from worker.settings import Settings
 from worker.store.schema import applied_migrations, known_migrations
 from worker.store.sql import Connection
-from worker.tools.cli.asking import AsJson, AuthorOptions, examples
+from worker.tools.cli.asking import AuthorOptions, examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import Page, show, table
+from worker.tools.cli.output import AsJson, Page, show, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.connect import OWNER_ADVICE, CannotConnect, connect
 from worker.tools.common.migrating import Patience, migrate

@@ -4,9 +4,9 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
-from worker.tools.cli.asking import AsJson, ask, examples
+from worker.tools.cli.asking import ask, examples
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.output import Page, show, table
+from worker.tools.cli.output import AsJson, Page, show, table
 from worker.tools.common.money import money
 from worker.tools.quota.quota import show_quotas
 from worker.tools.quota.report import QuotaShowReport

@@ -5,11 +5,11 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
-from worker.tools.cli.asking import AsJson, ask, examples
+from worker.tools.cli.asking import ask, examples
 from worker.tools.cli.channels import AllChannels, settings_of_all
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, separated
-from worker.tools.cli.output import Page, copyable, show, status, table
+from worker.tools.cli.output import AsJson, Page, copyable, show, status, table
 from worker.tools.refusals.newest import Bound
 from worker.tools.refusals.refusals import MOST, OUTCOMES, Wanted, refusals
 from worker.tools.refusals.report import RefusalReport, RefusalsReport

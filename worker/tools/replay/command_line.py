@@ -10,11 +10,11 @@ from cyclopts import App, Parameter
 from worker.messages.rules import CODES
 from worker.settings import Settings
 from worker.stream.cluster.permissions import Acl
-from worker.tools.cli.asking import ActOptions, AsJson, AuthorOptions, Patience, RangeOptions, ask_long, examples
+from worker.tools.cli.asking import ActOptions, AuthorOptions, Patience, RangeOptions, ask_long, examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import check_number, object_id
-from worker.tools.cli.output import Page, show, table, tally
+from worker.tools.cli.output import AsJson, Page, show, table, tally
 from worker.tools.common.acls import acting_acls, asking_acls
 from worker.tools.common.companies import find_company_id
 from worker.tools.common.prerequisites import Needs

@@ -9,12 +9,12 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Parameter
 
 from worker.observability.logs import configure_logs
-from worker.tools.cli.asking import AsJson, examples
+from worker.tools.cli.asking import examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.channels import again as channel_again
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import separated
-from worker.tools.cli.output import Page, copyable, show
+from worker.tools.cli.output import AsJson, Page, copyable, show
 from worker.tools.cli.running import collect_garbage_seldom
 from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.report import json_safe

@@ -7,11 +7,11 @@ from typing import Annotated, TypeVar, cast
 
 from cyclopts import App, Parameter
 
-from worker.tools.cli.asking import AsJson, examples
+from worker.tools.cli.asking import examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import Page
+from worker.tools.cli.output import AsJson, Page
 from worker.tools.cli.running import warn
 from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.report import Problem
