@@ -1,5 +1,6 @@
 """`passport-worker audit`."""
 
+from functools import partial
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
@@ -51,7 +52,7 @@ def audit_command(  # noqa: PLR0913 - options of a command
         return await audit(servers, wanted, progress, allow_repeats=allow_repeats, rate=rate)
 
     report = ask_long(asking, lambda problem: AuditReport(problems=(problem,), lanes=()), patience, to_look, settings)
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report, settings), last=_verdict(report))
+    show(report, as_json=as_json, draw=partial(_draw, settings=settings), last=_verdict(report))
 
 
 def _verdict(report: AuditReport) -> Text | None:

@@ -46,7 +46,7 @@ def backup_taken_command(
     author = authoring.author()
     report = ask(lambda servers: _note_backup(servers, taken_at, author))
     last = f"noted: a backup of {format_time(report.taken_at)}" if report.ok else None
-    show(report, as_json=as_json, draw=lambda page: None, last=last)
+    show(report, as_json=as_json, draw=lambda page, report: None, last=last)
 
 
 async def _note_backup(servers: Servers, taken_at: datetime | None, author: Author) -> BackupTakenReport:

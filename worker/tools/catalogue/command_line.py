@@ -129,7 +129,7 @@ def _show_changes(file: Path, *, as_json: bool, must_be_equal: bool) -> NoReturn
     except CatalogueError as error:
         report = refusal_of(error)
     _warn_of(report.warnings)
-    show(report, as_json=as_json, draw=lambda page: _draw_changes(page, report))
+    show(report, as_json=as_json, draw=_draw_changes)
 
 
 def _draw_changes(page: Page, report: CatalogueDiffReport) -> None:

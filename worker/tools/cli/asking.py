@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -19,9 +19,9 @@ from worker.tools.cli.running import collect_garbage_seldom, obey, run_async, se
 from worker.tools.common.journal import Author, process_at_host, user_at_host
 from worker.tools.common.prerequisites import Needs, lacks
 from worker.tools.common.progress import Progress
-from worker.tools.common.report import Problem, Report
+from worker.tools.common.report import Problem, SomeReport
 from worker.tools.common.selection import BadSelection, Bound, Range, bound_of
-from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Servers, both_servers
+from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Known, Servers, both_servers
 
 Patience = Annotated[float, Parameter(help="Seconds to wait for each server before it starts.")]
 NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
@@ -101,10 +101,6 @@ def _is_backwards(start: Bound | None, stop: Bound | None) -> bool:
     if isinstance(start, int):
         return isinstance(stop, int) and stop < start
     return isinstance(start, datetime) and isinstance(stop, datetime) and stop < start
-
-
-SomeReport = TypeVar("SomeReport", bound=Report)
-Known = TypeVar("Known")
 
 
 def examples(*commands: str) -> str:

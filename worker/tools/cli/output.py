@@ -18,7 +18,7 @@ from rich.text import Text
 
 from worker.messages.hints import printable
 from worker.messages.rules import REPLAYED, ROWS, Kind
-from worker.tools.common.report import Report
+from worker.tools.common.report import SomeReport
 
 AsJson = Annotated[bool, Parameter(name="--json", help="Print one JSON document (schemas/operations).")]
 """The option of verbs that `show` a report."""
@@ -87,7 +87,9 @@ class Page(Console):
         super().print(*lines, soft_wrap=True, **options)
 
 
-def show(report: Report, *, as_json: bool, draw: Callable[[Page], None], last: str | Text | None = None) -> NoReturn:
+def show(
+    report: SomeReport, *, as_json: bool, draw: Callable[[Page, SomeReport], None], last: str | Text | None = None
+) -> NoReturn:
     """Print a report, with `draw` or as JSON, and `last` as its last line. Exit with 1 if it has problems, else 0."""
     if as_json:
         print(report.model_dump_json(by_alias=True, indent=2))
@@ -96,9 +98,11 @@ def show(report: Report, *, as_json: bool, draw: Callable[[Page], None], last: s
     sys.exit(0 if report.ok else 1)
 
 
-def draw_report(page: Page, report: Report, draw: Callable[[Page], None], last: str | Text | None = None) -> None:
+def draw_report(
+    page: Page, report: SomeReport, draw: Callable[[Page, SomeReport], None], last: str | Text | None = None
+) -> None:
     """Print a report with `draw`, its problems, and `last` as its last line."""
-    draw(page)
+    draw(page, report)
     for problem in report.problems[:_MOST_PROBLEMS]:
         place = "" if problem.place is None else f"{problem.place}: "
         page.print(Text.assemble((problem.code, _WRONG), f" {printable(place + problem.text)}"))

@@ -1,5 +1,7 @@
 """Reports of verbs: one document with a schema, from which the table, the JSON and the exit code follow."""
 
+from typing import TypeVar
+
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 from pydantic.alias_generators import to_camel
 
@@ -30,6 +32,9 @@ class Report(Model):
     def ok(self) -> bool:
         """Whether the command line exits with 0."""
         return not self.problems
+
+
+SomeReport = TypeVar("SomeReport", bound=Report)
 
 
 def json_safe(text: str) -> str:

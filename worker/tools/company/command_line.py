@@ -95,7 +95,7 @@ def company_close(
     report = ask(lambda servers: close(servers, company, author))
     if as_json and report.ok and not report.executed:
         warn(NOTHING_DONE)
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report))
+    show(report, as_json=as_json, draw=_draw)
 
 
 def _draw(page: Page, report: CompanyCloseReport) -> None:

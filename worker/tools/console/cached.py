@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic
 
 import structlog
 
 from worker.tools.common.lane_report import LanesReport
 from worker.tools.common.lanes import lanes
-from worker.tools.common.report import Problem, Report
+from worker.tools.common.report import Problem, SomeReport
 from worker.tools.common.selection import Range
 from worker.tools.common.servers import Servers
 from worker.tools.console.activity import activity
@@ -21,8 +21,6 @@ from worker.tools.quota.quota import show_quotas
 from worker.tools.quota.report import QuotaShowReport
 
 log = structlog.get_logger(__name__)
-
-SomeReport = TypeVar("SomeReport", bound=Report)
 
 FAILED = "failed"
 FRESH_SECONDS = 5.0

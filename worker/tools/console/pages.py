@@ -15,12 +15,12 @@ from worker.messages.rules import ALL_RULES
 from worker.tools.common.address import address_of
 from worker.tools.common.companies import COMPANY_UNKNOWN
 from worker.tools.common.progress import Progress
-from worker.tools.common.report import Report
+from worker.tools.common.report import Report, SomeReport
 from worker.tools.common.selection import BadSelection, Range, place_of
 from worker.tools.common.servers import Servers
 from worker.tools.console import rendering
 from worker.tools.console.activity import by_reason
-from worker.tools.console.cached import MOST_ROWS, NEWEST_LETTERS, CachedReports, LastReport, SomeReport
+from worker.tools.console.cached import MOST_ROWS, NEWEST_LETTERS, CachedReports, LastReport
 from worker.tools.console.chart import chart
 from worker.tools.console.guard import READER
 from worker.tools.console.report import ActivityReport, RefusedCompany

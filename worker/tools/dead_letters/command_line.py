@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -74,7 +75,7 @@ def list_command(
 
     report = ask(asking, settings)
     has_topics = len(settings.channel_names) > 1
-    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report, limit, has_topics=has_topics))
+    show(report, as_json=as_json, draw=partial(_draw_list, limit=limit, has_topics=has_topics))
 
 
 @app.command(
@@ -103,7 +104,7 @@ def show_command(
     report = ask(asking, settings_of_one(channel))
     if output is not None and report.dead_letter is not None:
         _write(output, value)
-    show(report, as_json=as_json, draw=lambda page: _draw_one(page, report))
+    show(report, as_json=as_json, draw=_draw_one)
 
 
 @app.command(
@@ -141,7 +142,7 @@ def redrive_command(  # noqa: PLR0913 - options of a command
     report = ask_long(asking, _empty, patience, settings=settings_of_one(channel))
     outcomes = Counter[str](row.outcome for row in report.redrives)
     last = tally(outcomes) if outcomes else "No dead letter fits." if report.ok else None
-    show(report, as_json=as_json, draw=lambda page: _draw_redrive(page, report), last=last)
+    show(report, as_json=as_json, draw=_draw_redrive, last=last)
 
 
 def _code(text: str | None) -> str | None:
@@ -164,7 +165,7 @@ def _empty(problem: Problem) -> DeadLettersRedriveReport:
     return DeadLettersRedriveReport(problems=(problem,), executed=False, operation=None, warnings=(), redrives=())
 
 
-def _draw_list(page: Page, report: DeadLettersListReport, limit: int, *, has_topics: bool) -> None:
+def _draw_list(page: Page, report: DeadLettersListReport, *, limit: int, has_topics: bool) -> None:
     page.print(_letters(page, report.dead_letters, has_topics=has_topics))
     if report.ok and not report.dead_letters:
         page.print("No dead letters.")

@@ -32,7 +32,7 @@ def doctor_command(*, strict: Strict = False, channel: AllChannels = None, as_js
     report = ask(lambda servers: examine(servers, channel, strict=strict), settings)
     counts = Counter(check.status for check in report.checks)
     last = tally({word: counts[word] for word in ("ok", "warning", "failed", "skipped")})
-    show(report, as_json=as_json, draw=lambda page: _draw_checks(page, report), last=last)
+    show(report, as_json=as_json, draw=_draw_checks, last=last)
 
 
 def _draw_checks(page: Page, report: DoctorReport) -> None:

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
@@ -78,7 +79,7 @@ def explain_command(  # noqa: PLR0913 - options of a command
     if isinstance(address, Place) and not address.topic:
         address = address._replace(topic=settings.of_channel(chosen(settings, channel)).topic_commands)
     report = ask_long(asking, _empty, settings=settings)
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report, settings))
+    show(report, as_json=as_json, draw=partial(_draw, settings=settings))
 
 
 def _address_in(what: Sequence[str], given: Mapping[str, str]) -> Address:

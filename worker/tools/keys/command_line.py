@@ -6,8 +6,9 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 from cyclopts import App, Parameter
 
@@ -48,6 +49,7 @@ _MOST_ROWS = 1_000
 Company = Annotated[str, Parameter(help="Id or name of a company.")]
 Label = Annotated[str, Parameter(help="A note for people, such as where the key is used.")]
 HashPrefix = Annotated[str, _HASH_PREFIX]
+SomeChange = TypeVar("SomeChange", bound=KeysChangeReport)
 
 
 @app.command(
@@ -71,7 +73,7 @@ def keys_create(
     """
     named, author = _label(label), acting.author_if_executed()
     report = ask(lambda servers: create(servers, company, named, author))
-    _show_change(report, as_json=as_json, draw=lambda page: _draw_new(page, report))
+    _show_change(report, as_json=as_json, draw=_draw_new)
 
 
 @app.command(
@@ -120,7 +122,7 @@ def keys_list(*, company: Company | None = None, as_json: AsJson = False) -> NoR
     report = ask(lambda servers: list_all(servers, company))
     states = Counter[str](key.state for key in report.keys)
     last = tally(states) if states else "No API keys." if report.ok else None
-    show(report, as_json=as_json, draw=lambda page: _draw_list(page, report), last=last)
+    show(report, as_json=as_json, draw=_draw_list, last=last)
 
 
 @app.command(
@@ -149,7 +151,7 @@ def keys_revoke(
     digits, since = prefix_of(prefix), None if at is None else timestamp("--at", at)
     author = acting.author_if_executed()
     report = ask(lambda servers: revoke(servers, digits, since, author))
-    _show_change(report, as_json=as_json, draw=lambda page: _draw_revoked(page, report, is_now=since is None))
+    _show_change(report, as_json=as_json, draw=partial(_draw_revoked, is_now=since is None))
 
 
 @app.command(
@@ -172,7 +174,7 @@ def keys_rotate(
     digits, both = prefix_of(prefix), duration("--overlap", overlap)
     author = acting.author_if_executed()
     report = ask(lambda servers: rotate(servers, digits, both, author))
-    _show_change(report, as_json=as_json, draw=lambda page: _draw_rotated(page, report, overlap))
+    _show_change(report, as_json=as_json, draw=partial(_draw_rotated, overlap=overlap))
 
 
 def prefix_of(text: str) -> str:
@@ -190,7 +192,7 @@ def _label(text: str) -> str:
     return text
 
 
-def _show_change(report: KeysChangeReport, *, as_json: bool, draw: Callable[[Page], None]) -> NoReturn:
+def _show_change(report: SomeChange, *, as_json: bool, draw: Callable[[Page, SomeChange], None]) -> NoReturn:
     if as_json and report.ok and not report.executed:  # a script takes the key out of the document, where it is null
         warn(NOTHING_DONE)
     if not isinstance(report, KeysCreateReport) or report.created is None:
@@ -211,7 +213,7 @@ def _draw_new(page: Page, report: KeysCreateReport) -> None:
         page.print(NOTHING_DONE)
 
 
-def _draw_rotated(page: Page, report: KeysRotateReport, overlap: str) -> None:
+def _draw_rotated(page: Page, report: KeysRotateReport, *, overlap: str) -> None:
     if report.executed:
         _print_new(page, report)
         _print_revoked(page, report.revoked)

@@ -77,12 +77,7 @@ def lanes_command(
         return await (until_answered(look, warn) if is_draining else look())
 
     report = ask(asking, settings)
-    show(
-        report,
-        as_json=as_json,
-        draw=lambda page: _draw_lanes(page, report),
-        last=_states(report) if report.lanes else None,
-    )
+    show(report, as_json=as_json, draw=_draw_lanes, last=_states(report) if report.lanes else None)
 
 
 _LINES_AROUND = 3
@@ -102,7 +97,7 @@ def _as_page(report: LanesReport) -> str:
         )
     with page.capture() as captured:
         page.print(Text(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  ").append_text(_states(report)))
-        draw_report(page, report, lambda page: _draw_lanes(page, report))
+        draw_report(page, report, _draw_lanes)
         if not page.is_terminal:
             page.print()
     return captured.get()
@@ -186,7 +181,7 @@ def recover_command(  # noqa: PLR0913 - options of a command
             return failed(Problem(code="not-written", text=str(error)))
 
     report = ask_long(asking, failed, patience, to_repair if acting.execute else to_look, settings)
-    show(report, as_json=as_json, draw=lambda page: _draw_recovery(page, report, settings))
+    show(report, as_json=as_json, draw=partial(_draw_recovery, settings=settings))
 
 
 _EXPIRED = Parameter(help="commands-expired: go on behind commands that the log has dropped. Publish them again first.")
@@ -222,7 +217,7 @@ def reset_command(
 
     needs = to_repair if acting.execute else to_look
     report = ask_long(asking, _not_reset, patience, needs, serving_also(settings, name))
-    show(report, as_json=as_json, draw=lambda page: _draw_reset(page, report))
+    show(report, as_json=as_json, draw=_draw_reset)
 
 
 def _not_reset(problem: Problem) -> ResetReport:

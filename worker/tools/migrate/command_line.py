@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import asyncpg
 from cyclopts import App, Parameter
@@ -20,7 +20,7 @@ from worker.tools.common.connect import OWNER_ADVICE, CannotConnect, connect
 from worker.tools.common.migrating import Patience, migrate
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import READER, RUN
-from worker.tools.common.servers import POSTGRES_AWAY, POSTGRES_DENIES
+from worker.tools.common.servers import POSTGRES_AWAY, POSTGRES_DENIES, Known
 from worker.tools.migrate.grants import grant_rights
 from worker.tools.migrate.plan import no_plan, plan
 from worker.tools.migrate.report import MigratePlanReport
@@ -29,7 +29,6 @@ app = App(
     name="migrate",
     help_epilogue=examples("migrate --plan", "migrate --grant-to passport_worker"),
 )
-Known = TypeVar("Known")
 
 
 @Parameter(name="*")
@@ -66,7 +65,7 @@ def migrate_command(
     settings = settings_with_warnings()
     if plan_only:
         report = _planned(settings)
-        show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=_sum(report))
+        show(report, as_json=as_json, draw=_draw, last=_sum(report))
     author = acting.author()
 
     async def bring_up(connection: Connection) -> None:

@@ -43,7 +43,7 @@ def quota_show(
             "No company has refused commands today." if near is None else f"{nobody[:-1]} and has refused commands."
         )
     last = nobody if report.ok and not report.quotas else None
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report), last=last)
+    show(report, as_json=as_json, draw=_draw, last=last)
 
 
 def _draw(page: Page, report: QuotaShowReport) -> None:

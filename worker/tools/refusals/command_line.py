@@ -55,12 +55,7 @@ def refusals_command(  # noqa: PLR0913 - options of a command
     wanted = Wanted(company, outcomes, begin, limit)
     settings = settings_of_all(channel)
     report = ask(lambda servers: refusals(servers, wanted, BOUND), settings)
-    show(
-        report,
-        as_json=as_json,
-        draw=lambda page: _draw(page, report),
-        last=None if report.failed else report.span,
-    )
+    show(report, as_json=as_json, draw=_draw, last=None if report.failed else report.span)
 
 
 _COLUMNS = ("date", "time (UTC)", "company", "company id", "code", "key", "GTIN", "serial", "place")

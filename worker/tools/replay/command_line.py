@@ -98,7 +98,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
 
     needs = partial(_needs, destination=destination, is_executed=acting.execute, is_resumed=resume_id is not None)
     report = ask_long(asking, _failed, patience, needs, settings_of_one(channel))
-    show(report, as_json=as_json, draw=lambda page: _draw(page, report))
+    show(report, as_json=as_json, draw=_draw)
 
 
 def _needs(settings: Settings, destination: Destination, *, is_executed: bool, is_resumed: bool) -> Needs:

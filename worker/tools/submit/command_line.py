@@ -134,7 +134,7 @@ def _write_map(file: Path, path: Path, choices: Choices, encoding: str | None) -
 def _end(report: SubmitReport, as_json: bool) -> NoReturn:
     """Print the report, and exit with its code."""
     if as_json:
-        show(report, as_json=True, draw=lambda page: draw(page, report))
+        show(report, as_json=True, draw=draw)
     draw(Page(), report)
     sys.stdout.flush()
     for problem in report.problems:
