@@ -28,9 +28,9 @@ _RATE = Parameter(help="Most commands a second; 0: no limit.")
 
 
 @app.default
-def audit_command(  # noqa: PLR0913 - options of a command
+def audit_command(
     *,
-    chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
+    chosen: RangeOptions = RangeOptions(),
     allow_repeats: Annotated[bool, _ALLOW] = False,
     rate: Annotated[float, _RATE] = 0,
     channel: AllChannels = None,

@@ -34,7 +34,7 @@ _SKEW_SECONDS = 60.0
 def backup_taken_command(
     *,
     at: Annotated[str | None, _AT] = None,
-    authoring: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
+    authoring: AuthorOptions = AuthorOptions(),
     as_json: AsJson = False,
 ) -> NoReturn:
     """Note that the database was backed up. A backup job calls it after each backup that it has checked.

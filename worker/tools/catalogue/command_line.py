@@ -56,7 +56,7 @@ def catalogue_load(
     /,
     *,
     dry_run: DryRun = False,
-    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
+    acting: AuthorOptions = AuthorOptions(),
     as_json: AsJson = False,
 ) -> None:
     """Insert or update plans, companies, API keys, templates and products. Safe to repeat, and while workers run.

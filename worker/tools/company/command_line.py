@@ -83,7 +83,7 @@ def company_close(
     company: Company,
     /,
     *,
-    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),
     as_json: AsJson = False,
 ) -> NoReturn:
     """Refuse a company's commands from now on with 401, whatever their credentials, and revoke all of its keys.

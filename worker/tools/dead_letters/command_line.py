@@ -54,7 +54,7 @@ _SHOWN_CHARACTERS = 4_000
 )
 def list_command(
     *,
-    chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
+    chosen: RangeOptions = RangeOptions(),
     code: Code = None,
     limit: Annotated[int, _LIMIT] = 50,
     channel: AllChannels = None,
@@ -114,13 +114,13 @@ def show_command(
         'dead-letters redrive 3/4711 3/4712 --execute --reason "limit raised, ticket 4711"',
     ),
 )
-def redrive_command(  # noqa: PLR0913 - options of a command
+def redrive_command(
     *places: Annotated[str, _PLACE],
-    chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
+    chosen: RangeOptions = RangeOptions(),
     code: Code = None,
     again: Annotated[bool, Parameter(help="Publish commands once more that were published again before.")] = False,
     channel: OneChannel = None,
-    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:

@@ -53,7 +53,7 @@ _CHANNEL = Parameter(help="The channel of a place without a topic. Everything el
 
 
 @app.default
-def explain_command(  # noqa: PLR0913 - options of a command
+def explain_command(
     *what: Annotated[str, _WHAT],
     passport: Annotated[str | None, Parameter(help="Id of a passport.")] = None,
     gtin: Annotated[str | None, Parameter(help="GTIN of a passport, with --serial.")] = None,

@@ -63,7 +63,7 @@ def keys_create(
     *,
     company: Company,
     label: Label,
-    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),
     as_json: AsJson = False,
 ) -> NoReturn:
     """Create a key for a company, and print it. It is valid at once, and never shown again.
@@ -139,7 +139,7 @@ def keys_revoke(
     at: Annotated[
         str | None, Parameter(help="Refuse it from this time on, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
-    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),
     as_json: AsJson = False,
 ) -> NoReturn:
     """Revoke a key: commands appended from then on are answered with 401.
@@ -163,7 +163,7 @@ def keys_rotate(
     /,
     *,
     overlap: Annotated[str, Parameter(help="Time for which both keys are valid, such as 90m, 24h or 7d.")] = "24h",
-    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),
     as_json: AsJson = False,
 ) -> NoReturn:
     """Create a key in place of another one, which is refused after the overlap. It is valid at once.

@@ -145,13 +145,13 @@ _ALLOW = Parameter(
         "lanes recover", 'lanes recover --execute --reason "restored the backup of Tuesday, ticket 4711"'
     ),
 )
-def recover_command(  # noqa: PLR0913 - options of a command
+def recover_command(
     *partitions: Annotated[int, Parameter(help="Partitions of the command topic; by default all.")],
     from_results: Annotated[bool, Parameter(help="Take what was published as the truth; the only way so far.")] = True,
     search_from: Annotated[str | None, _SEARCH] = None,
     allow: Annotated[list[Literal["original-missing", "channel-not-served"]] | None, _ALLOW] = None,
     channel: AllChannels = None,
-    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
@@ -195,7 +195,7 @@ def reset_command(
     *partitions: Annotated[int, Parameter(help="Partitions of the command topic; by default all.")],
     allow: Annotated[list[Literal["commands-expired"]] | None, _EXPIRED] = None,
     channel: OneChannel = None,
-    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:

@@ -54,7 +54,7 @@ def migrate_command(
         Parameter(help="Tries of a migration to get its locks, 1.2 s each; 3 s in between.", validator=Number(gte=1)),
     ] = Patience().tries,
     grants: GrantOptions = GrantOptions(),
-    acting: AuthorOptions = AuthorOptions(),  # noqa: B008 - frozen
+    acting: AuthorOptions = AuthorOptions(),
 ) -> None:
     """Bring the database to this version's schema. Safe to repeat, and to start several times at once.
 

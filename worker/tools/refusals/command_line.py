@@ -33,7 +33,7 @@ _LIMIT = Parameter(name=("--limit", "-n"), help=f"How many to show, at most {MOS
 
 
 @app.default
-def refusals_command(  # noqa: PLR0913 - options of a command
+def refusals_command(
     *,
     company: Annotated[str | None, _COMPANY] = None,
     outcome: Annotated[tuple[str, ...], _OUTCOME] = (),

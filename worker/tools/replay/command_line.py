@@ -49,9 +49,9 @@ _RESUME = Parameter(
 
 
 @app.default
-def replay_command(  # noqa: PLR0913 - options of a command
+def replay_command(
     *,
-    chosen: RangeOptions = RangeOptions(),  # noqa: B008 - frozen
+    chosen: RangeOptions = RangeOptions(),
     outcome: Annotated[tuple[str, ...], _OUTCOME] = (),
     company: Annotated[str | None, Parameter(help="Only answers to this company: its id or name.")] = None,
     key: Annotated[str | None, Parameter(help="Only answers under this key of the company.")] = None,
@@ -61,7 +61,7 @@ def replay_command(  # noqa: PLR0913 - options of a command
     into: Annotated[str | None, _INTO] = None,
     resume_id: Annotated[UUID | None, _RESUME] = None,
     channel: OneChannel = None,
-    acting: ActOptions = ActOptions(),  # noqa: B008 - frozen
+    acting: ActOptions = ActOptions(),
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:

@@ -52,18 +52,18 @@ _ANSWERS = Parameter(help="The file for the answers. Default: FILE.answers.csv o
 
 
 @app.default
-def submit_command(  # noqa: PLR0913 - options of a command
+def submit_command(
     file: Annotated[Path, _FILE],
     /,
     *,
-    columns: ColumnOptions = ColumnOptions(),  # noqa: B008 - frozen
+    columns: ColumnOptions = ColumnOptions(),
     write_map: Annotated[Path | None, _WRITE_MAP] = None,
     only: Annotated[tuple[str, ...], _ONLY] = (),
     answers: Annotated[Path | None, _ANSWERS] = None,
-    who: CredentialsOptions = CredentialsOptions(),  # noqa: B008 - frozen
+    who: CredentialsOptions = CredentialsOptions(),
     skip_bad: Annotated[bool, _SKIP] = False,
     dry_run: Annotated[bool, _DRY] = False,
-    pace: Pace = Pace(),  # noqa: B008 - frozen
+    pace: Pace = Pace(),
     channel: OneChannel = None,
     as_json: AsJson = False,
 ) -> NoReturn:

@@ -69,7 +69,7 @@ class Filter:
 
 
 @app.default
-def tail_command(  # noqa: PLR0913 - options of a command
+def tail_command(
     *,
     company: Annotated[str | None, Parameter(help="Only results of this company: its id or its name.")] = None,
     outcome: Annotated[tuple[str, ...], _OUTCOME] = (),

@@ -32,7 +32,7 @@ _FILE = Parameter(help="NDJSON, or one JSON document; - for stdin.", allow_leadi
 
 
 @app.default
-def validate(  # noqa: PLR0913 - its options
+def validate(
     file: Annotated[Path, _FILE],
     /,
     *,
