@@ -7,7 +7,7 @@ import asyncpg
 
 from worker.store import sql
 from worker.store.sql import Connection
-from worker.tools.common.catalogue.rows import CatalogueRow, RowKind, jwk_of, times_as_text
+from worker.tools.common.catalogue.rows import CatalogueRow, RowKind, jwk_of, time_text
 
 _ROWS_AT_ONCE = 100
 """Rows have up to 128 KiB of JSON."""
@@ -48,7 +48,7 @@ def _row(kind: RowKind, record: asyncpg.Record) -> CatalogueRow:
     """Queries name columns as the file does, behind the ids of the row and of its company."""
     columns = dict(record)
     id, company_id = columns.pop("row_id"), columns.pop("row_company")
-    times = times_as_text(**{name: columns.pop(name) for name in _TIMES if name in columns})
+    times = {name: time_text(time) for name in _TIMES if (time := columns.pop(name, None)) is not None}
     values = {name: json.loads(value) if name in _JSON else value for name, value in columns.items()} | times
     if kind == "signing-key":
         values["jwk"] = jwk_of(id, values["jwk"])

@@ -14,7 +14,7 @@ from worker.tools.common.catalogue.models import (
     Template,
     TemplateField,
 )
-from worker.tools.common.catalogue.rows import times_as_text
+from worker.tools.common.catalogue.rows import time_text
 from worker.tools.common.catalogue.syntax import show
 from worker.tools.common.hints import did_you_mean
 
@@ -53,7 +53,7 @@ def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields], closings: Ma
 
 
 def _closed(company: Company, closed_at: datetime, path: str) -> Iterator[str]:
-    since = times_as_text(at=closed_at)["at"]
+    since = time_text(closed_at)
     if "closed_at" not in company.model_fields_set:
         yield f"{path}: The company is closed from {since} on, and stays so: its commands get 401, whatever its keys"
     elif company.closed_at is None or company.closed_at > closed_at:

@@ -13,7 +13,7 @@ from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import AsJson, Page, copyable, show
 from worker.tools.cli.running import warn
 from worker.tools.cli.streams import leave_closed_pipe
-from worker.tools.common.catalogue.rows import times_as_text
+from worker.tools.common.catalogue.rows import time_text
 from worker.tools.company.close import close
 from worker.tools.company.export import CannotWrite, CompanyExport
 from worker.tools.company.report import CompanyCloseReport
@@ -104,8 +104,9 @@ def _draw(page: Page, report: CompanyCloseReport) -> None:
     owner = printable(f"{report.name} ({report.company})")
     keys = f"API keys: {report.api_keys}, signing keys: {report.signing_keys}"
     stay = f"Its passports stay ({report.passports})."
+    since = report.closed_at and time_text(report.closed_at)
     if report.executed:
-        page.print(copyable(f'closedAt: "{_since(report)}"'))
+        page.print(copyable(f'closedAt: "{since}"'))
         print(f"{owner} is closed. Revoked {keys}. {stay}", file=sys.stderr)
         print("The line is for the company in your catalogue file.", file=sys.stderr)
     elif (
@@ -113,12 +114,8 @@ def _draw(page: Page, report: CompanyCloseReport) -> None:
         and report.closed_at <= datetime.now(UTC)
         and not (report.api_keys or report.signing_keys)
     ):
-        page.print(f"{owner} is closed from {_since(report)} on: nothing would change.")
+        page.print(f"{owner} is closed from {since} on: nothing would change.")
     else:
         page.print(f"Would refuse all commands of {owner} from now on, and revoke its keys ({keys}).")
         page.print(stay)
         page.print(NOTHING_DONE)
-
-
-def _since(report: CompanyCloseReport) -> str | None:
-    return times_as_text(at=report.closed_at)["at"]

@@ -9,7 +9,7 @@ from worker.store.grants import Right
 from worker.store.sql import Connection
 from worker.tools.common.api_keys import StoredKey, add_key, find_keys, list_keys, lock_key, revoke_key
 from worker.tools.common.catalogue.models import hash_of_key
-from worker.tools.common.catalogue.rows import key_values
+from worker.tools.common.catalogue.rows import time_text
 from worker.tools.common.changing import Change
 from worker.tools.common.companies import (
     COMPANY_CLOSED,
@@ -166,7 +166,8 @@ async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Auth
 
 def catalogue_line(key: KeyReport) -> dict[str, str]:
     """The key's entry in a catalogue file. A valid key gets no `revokedAt`: null would take a later revocation back."""
-    return key_values(bytes.fromhex(key.sha256), key.label, key.revoked_at)
+    revoked = {} if key.revoked_at is None else {"revokedAt": time_text(key.revoked_at)}
+    return {"sha256": key.sha256, "label": key.label, **revoked}
 
 
 def _as_created(key: NewKey, created: KeyReport) -> dict[str, Any]:

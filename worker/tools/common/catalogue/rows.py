@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from worker.tools.common.catalogue.models import Catalogue, Company, SigningKey
+from pydantic.alias_generators import to_camel
+
+from worker.tools.common.catalogue.models import Catalogue, Company, Row, SigningKey
 
 RowKind = Literal["plan", "company", "api-key", "signing-key", "template", "product"]
 
@@ -34,10 +36,9 @@ def rows_of(catalogue: Catalogue) -> Iterator[CatalogueRow]:
         yield CatalogueRow("company", company.id, None, _company_values(company))
     for company in catalogue.companies:
         for key in company.api_keys:
-            # Loading leaves an earlier revocation as it is, unless the file gives `revokedAt`.
-            given = "revoked_at" in key.model_fields_set
-            values = key_values(key.digest, key.label, key.revoked_at, with_null=given)
-            yield CatalogueRow("api-key", key.digest.hex(), company.id, values)
+            digest = key.digest.hex()
+            values = {"sha256": digest, "label": key.label, **_times_of(key, "revoked_at")}
+            yield CatalogueRow("api-key", digest, company.id, values)
     for company in catalogue.companies:
         for signing_key in company.signing_keys:
             yield CatalogueRow("signing-key", signing_key.jwk.key_id, company.id, _signing_key_values(signing_key))
@@ -48,23 +49,22 @@ def rows_of(catalogue: Catalogue) -> Iterator[CatalogueRow]:
 
 
 def _company_values(company: Company) -> Values:
-    given = company.model_fields_set
-    times = {"signatures_required_from", "closed_at"}
+    times = ("signatures_required_from", "closed_at")
     values = company.model_dump(by_alias=True, exclude={"api_keys", "signing_keys", *times})
     values["channels"] = None if company.channels is None else [*company.channels]
-    required, closed = company.signatures_required_from, company.closed_at
-    values |= times_as_text(with_null="signatures_required_from" in given, signaturesRequiredFrom=required)
-    return values | times_as_text(with_null="closed_at" in given, closedAt=closed)
+    return values | _times_of(company, *times)
 
 
 def _signing_key_values(key: SigningKey) -> Values:
     """Only the fields that the file gives: loading leaves the others as they are."""
-    given = key.model_fields_set
-    values: dict[str, Any] = {"jwk": jwk_of(key.jwk.key_id, key.jwk.members)}
-    if "label" in given:
-        values["label"] = key.label
-    values |= times_as_text(with_null="not_before" in given, notBefore=key.not_before)
-    return values | times_as_text(with_null="revoked_at" in given, revokedAt=key.revoked_at)
+    label = {"label": key.label} if "label" in key.model_fields_set else {}
+    return {"jwk": jwk_of(key.jwk.key_id, key.jwk.members), **label, **_times_of(key, "not_before", "revoked_at")}
+
+
+def _times_of(row: Row, *fields: str) -> dict[str, str | None]:
+    """The times that a row of the file gives. Loading a null takes an earlier time back; other times stay."""
+    given = {field: getattr(row, field) for field in fields if field in row.model_fields_set}
+    return {to_camel(field): None if time is None else time_text(time) for field, time in given.items()}
 
 
 def jwk_of(key_id: str, members: Mapping[str, str]) -> dict[str, str]:
@@ -72,15 +72,6 @@ def jwk_of(key_id: str, members: Mapping[str, str]) -> dict[str, str]:
     return {**members, "kid": key_id}
 
 
-def times_as_text(*, with_null: bool = False, **times: datetime | None) -> dict[str, str | None]:
-    """Times by their names in the file. Loading a null takes an earlier time back, so nulls come only `with_null`."""
-    return {
-        name: None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
-        for name, time in times.items()
-        if time is not None or with_null
-    }
-
-
-def key_values(digest: bytes, label: str, revoked_at: datetime | None, *, with_null: bool = False) -> dict[str, Any]:
-    """An entry of `apiKeys`. A valid key gets no `revokedAt` unless `with_null`: null takes a revocation back."""
-    return {"sha256": digest.hex(), "label": label, **times_as_text(with_null=with_null, revokedAt=revoked_at)}
+def time_text(time: datetime) -> str:
+    """A time as files write it, in UTC."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
