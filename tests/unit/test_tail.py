@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from urllib.parse import quote
 
 import pytest
@@ -267,18 +268,11 @@ async def test_a_company_that_has_another_name_now_is_shown_by_it(monkeypatch: p
     """A while later. Seen to fail before: a `tail` that ran for weeks showed the first name that it had met."""
     said, clock = ["EuroBat", "EuroBat GmbH", "EuroBat SE"], time.monotonic
 
-    class Nothing:
-        async def close(self, **_: float) -> None:
-            """No connection is open."""
-
-    async def connect(_: object) -> Nothing:
-        return Nothing()
-
     async def names_of(_: object, ids: set[str]) -> dict[str, str]:
         name = said.pop(0)
         return dict.fromkeys(ids, name)
 
-    monkeypatch.setattr(names_module, "connect", connect)
+    monkeypatch.setattr(names_module, "connected_to", lambda _: nullcontext())
     monkeypatch.setattr(names_module, "names_of", names_of)
     names = CompanyNames(settings_of({"PASSPORT_DATABASE_URL": "postgresql://127.0.0.1:1/none"}))
     seen = []

@@ -26,7 +26,7 @@ from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue, read_with_digest
 from worker.tools.common.catalogue.models import Catalogue
-from worker.tools.common.connect import OWNER_ADVICE, connect
+from worker.tools.common.connect import OWNER_ADVICE, connected_to
 from worker.tools.common.journal import Author, operation
 from worker.tools.common.report import json_safe
 from worker.tools.common.rights import KEEP_OPERATIONS, check_verb_rights
@@ -81,8 +81,7 @@ def catalogue_load(
 
 
 async def _load(contents: Catalogue, settings: Settings, author: Author, arguments: Mapping[str, str]) -> None:
-    connection = await connect(settings.database)
-    try:
+    async with connected_to(settings.database) as connection:
         if (problem := await check_schema(connection)) is not None:
             raise Failed(str(problem))
         if (lacking := await check_verb_rights(connection, KEEP_OPERATIONS)) is not None:
@@ -95,8 +94,6 @@ async def _load(contents: Catalogue, settings: Settings, author: Author, argumen
         ):
             loaded = await load_catalogue(connection, contents)
             kept.progress |= asdict(loaded)
-    finally:
-        await connection.close()
     print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
 
 

@@ -15,7 +15,7 @@ from worker.store.frames import Frames
 from worker.store.port import Position
 from worker.store.rows import answers_of, position_of
 from worker.stream.cluster.offset_fetch_v7 import Committed
-from worker.tools.common.connect import connect
+from worker.tools.common.connect import connected_to
 
 # How much of the ledger one query reads.
 LEDGER_ROWS = 2000
@@ -99,10 +99,7 @@ class Inspection:
 @asynccontextmanager
 async def inspection(database: Database) -> AsyncIterator[Inspection]:
     """A connection for questions. Raises `CannotConnect`, after at most ten seconds."""
-    connection = await connect(database)
-    try:
+    async with connected_to(database) as connection:
         # `migrate` takes sessions named `passport-worker NNNN` for workers, and waits for their end. A verb is none.
         await connection.execute("SET statement_timeout = '20s'; SET application_name = 'passport-worker operator'")
         yield Inspection(connection)
-    finally:
-        await connection.close(timeout=1.0)

@@ -18,7 +18,7 @@ from worker.settings import PREFIX, Settings
 from worker.stream.cluster.connection import Cluster
 from worker.tools.catalogue.load import load_catalogue
 from worker.tools.common.catalogue.models import Catalogue
-from worker.tools.common.connect import connect
+from worker.tools.common.connect import connected_to
 from worker.tools.common.migrating import migrate
 from worker.tools.common.topics import create_topics
 from worker.tools.demo.embedded import EmbeddedBroker, EmbeddedPostgres, ServerProcess, free_port
@@ -183,12 +183,9 @@ async def _in_thread(server: ServerProcess) -> None:
 
 
 async def _prepare_database(settings: Settings, catalogue: Catalogue) -> None:
-    connection = await connect(settings.database)
-    try:
+    async with connected_to(settings.database) as connection:
         await migrate(connection)
         await load_catalogue(connection, catalogue)
-    finally:
-        await connection.close()
 
 
 async def _create_topics(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from worker.tools.cli.asking import AuthorOptions, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import AsJson, Page, show, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
-from worker.tools.common.connect import OWNER_ADVICE, CannotConnect, connect
+from worker.tools.common.connect import OWNER_ADVICE, CannotConnect, connected_to
 from worker.tools.common.migrating import Patience, migrate
 from worker.tools.common.report import Problem
 from worker.tools.common.rights import READER, RUN
@@ -70,10 +70,10 @@ def migrate_command(
 
     async def bring_up(connection: Connection) -> None:
         applied = await migrate(connection, author, Patience(tries), warn, _name_applied)
-        roles = {RUN: grants.grant_to, READER: grants.grant_read_to}
-        for kind, role in roles.items():
-            if role is not None:
-                await grant_rights(connection, role, kind, author)
+        wanted = ((RUN, grants.grant_to), (READER, grants.grant_read_to))
+        roles = [(kind, role) for kind, role in wanted if role is not None]
+        for kind, role in roles:
+            await grant_rights(connection, role, kind, author)
         newest = (await applied_migrations(connection))[-1].name
         is_ours = newest == known_migrations()[-1].name
         present = (
@@ -81,9 +81,8 @@ def migrate_command(
         )
         if not applied:
             print(present)
-        for kind, role in roles.items():
-            if role is not None:
-                print(f"{role} may do what {'`run` does' if kind is RUN else 'changes nothing'}")
+        for kind, role in roles:
+            print(f"{role} may do what {'`run` does' if kind is RUN else 'changes nothing'}")
 
     try:
         _with_connection(settings, bring_up)
@@ -109,11 +108,8 @@ def _planned(settings: Settings) -> MigratePlanReport:
 
 def _with_connection(settings: Settings, work: Callable[[Connection], Awaitable[Known]]) -> Known:
     async def connected() -> Known:
-        connection = await connect(settings.database)
-        try:
+        async with connected_to(settings.database) as connection:
             return await work(connection)
-        finally:
-            await connection.close()
 
     return run_async(connected)
 

@@ -10,7 +10,7 @@ from worker.store.errors import DATABASE_ERRORS, postgres_fault
 from worker.tools.cli.errors import Failed
 from worker.tools.cli.running import warn
 from worker.tools.common.companies import Company, find_company, names_of
-from worker.tools.common.connect import CannotConnect, connect
+from worker.tools.common.connect import CannotConnect, connected_to
 
 _SECONDS = 2.0
 _PAUSE_SECONDS = 30.0
@@ -35,11 +35,8 @@ class CompanyNames:
             return text.lower()
         if self._database is None:
             raise Failed("--company: names are in Postgres; set PASSPORT_DATABASE_URL, or give the company's id")
-        connection = await connect(self._database)
-        try:
+        async with connected_to(self._database) as connection:
             company = await find_company(connection, text)
-        finally:
-            await connection.close(timeout=1.0)
         if not isinstance(company, Company):
             raise Failed(f"--company: {company.text}")
         return company.id
@@ -54,13 +51,9 @@ class CompanyNames:
         if self._database is None or not new or time.monotonic() < self._not_before or len(self._asked) > _MOST_NAMES:
             return
         try:
-            async with asyncio.timeout(_SECONDS):
-                connection = await connect(self._database)
-                try:
-                    self.by_id |= await names_of(connection, new)
-                    self._asked |= new
-                finally:
-                    await connection.close(timeout=1.0)
+            async with asyncio.timeout(_SECONDS), connected_to(self._database) as connection:
+                self.by_id |= await names_of(connection, new)
+                self._asked |= new
         except (CannotConnect, *DATABASE_ERRORS) as error:
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             if not self._has_warned:
