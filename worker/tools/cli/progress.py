@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -15,18 +14,6 @@ from worker.tools.common.progress import Progress
 
 LINE_SECONDS = 5.0
 BAR_SECONDS = 0.5
-
-
-class Display(Protocol):
-    """Shows one piece of work at a time."""
-
-    def say(self, text: str) -> None:
-        """Print a line that stays when the bar has gone."""
-        ...
-
-    def show(self, what: str, done: int, total: int | None, note: str = "") -> None:
-        """Show how far `what` is. Callers may call it as often as they like. `total` is None while it is unknown."""
-        ...
 
 
 class _Bar:
@@ -66,6 +53,11 @@ class _Lines:
             self._shown_at = time.monotonic()
             of = "" if total is None else f" of {total:,}"
             self.say(f"{what}: {done:,}{of}{'  ' if note else ''}{note}")
+
+
+# Shows one piece of work at a time. `show` tells how far `what` is, and may be called as often as callers like; `total`
+# is None while it is unknown. `say` prints a line that stays when the bar has gone.
+Display = _Bar | _Lines
 
 
 class RecordProgress(Progress):
