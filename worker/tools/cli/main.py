@@ -34,8 +34,6 @@ VERBS = {
     "Set up": ("topics", "migrate", "settings", "run", "completion"),
 }
 """All verbs, in the order and in the groups of the help page."""
-WITH_VERBS = ("catalogue", "company", "dead-letters", "keys", "quota", "topics")
-"""Verbs that do nothing without one of their own verbs."""
 _NO_COLOR = "--no-color"
 _INDENT = "    "
 
@@ -169,7 +167,7 @@ def _run(tokens: list[str]) -> None:
         if tokens in ([], ["--help"], ["-h"]):
             _load_verbs()
         app(tokens, console=page(), exit_on_error=False, print_error=False, result_action="return_value")
-        if tokens in ([], *([verb] for verb in WITH_VERBS)):
+        if not tokens or (len(tokens) == 1 and app[tokens[0]].default_command is None):
             sys.exit(2)  # a command is missing; cyclopts has shown the help
     except CycloptsError as error:
         verb = " ".join(("passport-worker", *(error.command_chain or ())))
