@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Annotated
 
 import asyncpg
@@ -31,17 +30,6 @@ app = App(
 )
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class GrantOptions:
-    """Roles that get rights behind the migrations."""
-
-    grant_to: Annotated[str | None, Parameter(help="Grant this role the rights that `run` needs.")] = None
-    grant_read_to: Annotated[
-        str | None, Parameter(help="Grant this role the rights to read everything but hashes of API keys.")
-    ] = None
-
-
 @app.default
 def migrate_command(
     *,
@@ -53,7 +41,10 @@ def migrate_command(
         int,
         Parameter(help="Tries of a migration to get its locks, 1.2 s each; 3 s in between.", validator=Number(gte=1)),
     ] = Patience().tries,
-    grants: GrantOptions = GrantOptions(),
+    grant_to: Annotated[str | None, Parameter(help="Grant this role the rights that `run` needs.")] = None,
+    grant_read_to: Annotated[
+        str | None, Parameter(help="Grant this role the rights to read everything but hashes of API keys.")
+    ] = None,
     acting: AuthorOptions = AuthorOptions(),
 ) -> None:
     """Bring the database to this version's schema. Safe to repeat, and to start several times at once.
@@ -70,7 +61,7 @@ def migrate_command(
 
     async def bring_up(connection: Connection) -> None:
         applied = await migrate(connection, author, Patience(tries), warn, _name_applied)
-        wanted = ((RUN, grants.grant_to), (READER, grants.grant_read_to))
+        wanted = ((RUN, grant_to), (READER, grant_read_to))
         roles = [(kind, role) for kind, role in wanted if role is not None]
         for kind, role in roles:
             await grant_rights(connection, role, kind, author)
