@@ -1,11 +1,6 @@
 """The rights in Kafka that tools need."""
 
-from aiokafka.errors import (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
-)
+from aiokafka import errors
 
 from worker.settings import Settings
 from worker.stream.cluster.connection import Cluster
@@ -40,10 +35,10 @@ def submitting_acls(settings: Settings) -> tuple[Acl, ...]:
 
 
 _DENIED = (
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
+    errors.ClusterAuthorizationFailedError,
+    errors.GroupAuthorizationFailedError,
+    errors.TopicAuthorizationFailedError,
+    errors.TransactionalIdAuthorizationFailed,
 )
 
 
