@@ -10,7 +10,7 @@ from worker.store import sql
 from worker.store.sql import Connection
 from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.common.catalogue.facts import fields_as_json
-from worker.tools.common.catalogue.file import CatalogueError, KnownIds, missing_references
+from worker.tools.common.catalogue.file import CatalogueError, missing_references
 from worker.tools.common.catalogue.models import Catalogue, Company, TemplateField
 from worker.tools.common.companies import closed_companies
 
@@ -110,13 +110,12 @@ async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> l
         _column(catalogue.products, "template_id"),
     )
     assert known is not None
-    ids = KnownIds(known["plans"] or (), known["companies"] or (), known["templates"] or ())
     digests = [[key.digest for key in company.api_keys] for company in companies]
     key_ids = [[key.jwk.key_id for key in company.signing_keys] for company in companies]
     api_key_owners = await connection.fetch(sql.load("api_key_owners", __package__), list(chain(*digests)))
     signing_key_owners = await connection.fetch(sql.load("signing_key_owners", __package__), list(chain(*key_ids)))
     return [
-        *missing_references(catalogue, ids),
+        *missing_references(catalogue, **known),
         *_keys_of_others(companies, "apiKeys", digests, dict(map(tuple, api_key_owners))),
         *_keys_of_others(companies, "signingKeys", key_ids, dict(map(tuple, signing_key_owners))),
     ]

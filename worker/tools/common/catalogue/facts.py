@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from worker.domain.catalogue import ApiKeyGrant, Company, Plan, Product, SigningKey
 from worker.domain.facts import Facts
 from worker.domain.seeding import seed_fields
-from worker.tools.common.catalogue.file import CatalogueError, KnownIds, missing_references
+from worker.tools.common.catalogue.file import CatalogueError, missing_references
 from worker.tools.common.catalogue.models import Catalogue, Template
 
 
 def facts_of(catalogue: Catalogue) -> Facts:
     """Facts from a whole catalogue. Raises `CatalogueError` for references to rows that are not in it."""
-    if problems := [*missing_references(catalogue, KnownIds())]:
+    if problems := [*missing_references(catalogue)]:
         raise CatalogueError(problems)
     plans = {
         plan.id: Plan(plan.id, plan.max_dpps, plan.overage_price_cents, plan.max_v1_writes_per_day)

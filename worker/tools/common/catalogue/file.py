@@ -1,8 +1,7 @@
 """Reads a catalogue file, and checks all of it before any of it is used."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -197,25 +196,18 @@ def _repeated(values: Iterable[tuple[ValuePath, object]]) -> Iterator[ValueProbl
             yield path, f"Expected a value of its own, got that of {show(first[value])}"
 
 
-@dataclass(frozen=True, slots=True)
-class KnownIds:
-    """Ids of rows in the database, which a file's rows may refer to."""
-
-    plans: Collection[str] = ()
-    companies: Collection[str] = ()
-    templates: Collection[str] = ()
-
-
-def missing_references(catalogue: Catalogue, known: KnownIds) -> Iterator[str]:
-    """A line, with its path, for each reference to a row that is neither in the file nor known."""
-    plans = {plan.id for plan in catalogue.plans}.union(known.plans)
-    companies = {company.id for company in catalogue.companies}.union(known.companies)
-    templates = {template.id for template in catalogue.templates}.union(known.templates)
+def missing_references(
+    catalogue: Catalogue, plans: Iterable[str] = (), companies: Iterable[str] = (), templates: Iterable[str] = ()
+) -> Iterator[str]:
+    """A line, with its path, for each reference to a row that is neither in the file nor among these ids of the database."""
+    known_plans = {plan.id for plan in catalogue.plans}.union(plans)
+    known_companies = {company.id for company in catalogue.companies}.union(companies)
+    known_templates = {template.id for template in catalogue.templates}.union(templates)
     for at, company in enumerate(catalogue.companies):
-        if company.plan not in plans:
+        if company.plan not in known_plans:
             yield f"companies[{at}].plan: Expected a plan of file or database, got {company.plan}"
     for at, product in enumerate(catalogue.products):
-        if product.company_id not in companies:
+        if product.company_id not in known_companies:
             yield f"products[{at}].companyId: Expected a company of file or database, got {product.company_id}"
-        if product.template_id not in templates:
+        if product.template_id not in known_templates:
             yield f"products[{at}].templateId: Expected a template of file or database, got {product.template_id}"
