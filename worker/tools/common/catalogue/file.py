@@ -199,7 +199,7 @@ def _repeated(values: Iterable[tuple[ValuePath, object]]) -> Iterator[ValueProbl
 def missing_references(
     catalogue: Catalogue, plans: Iterable[str] = (), companies: Iterable[str] = (), templates: Iterable[str] = ()
 ) -> Iterator[str]:
-    """A line, with its path, for each reference to a row that is neither in the file nor among these ids of the database."""
+    """A line, with its path, for each reference to a row that neither the file nor these ids of the database have."""
     known_plans = {plan.id for plan in catalogue.plans}.union(plans)
     known_companies = {company.id for company in catalogue.companies}.union(companies)
     known_templates = {template.id for template in catalogue.templates}.union(templates)
