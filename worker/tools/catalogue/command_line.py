@@ -12,7 +12,6 @@ from typing import Annotated, NoReturn
 import asyncpg
 from cyclopts import App, Parameter
 
-from worker.observability.logs import configure_logs
 from worker.settings import Settings
 from worker.store.schema import check_schema
 from worker.tools.catalogue.compare import compare, refusal_of
@@ -30,7 +29,6 @@ from worker.tools.common.connect import OWNER_ADVICE, connected_to
 from worker.tools.common.journal import Author, operation
 from worker.tools.common.report import json_safe
 from worker.tools.common.rights import KEEP_OPERATIONS, check_verb_rights
-from worker.tools.common.servers import both_servers
 
 app = App(
     name="catalogue",
@@ -176,19 +174,9 @@ def catalogue_export(
 
     It prints either the whole catalogue or nothing.
     """
-    settings = settings_with_warnings()
-    configure_logs(quiet=True)
     with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii") as whole:
-
-        async def write() -> None:
-            async with both_servers(settings) as servers:
-                if (problem := await export(servers, company, whole)) is not None:
-                    raise Failed(problem.text)
-
-        try:
-            run_async(write)
-        except KeyboardInterrupt:  # before anything was printed
-            raise Failed("interrupted") from None
+        if (problem := ask(lambda servers: export(servers, company, whole))) is not None:
+            raise Failed(problem.text)
         whole.seek(0)
         try:
             shutil.copyfileobj(whole, sys.stdout)
