@@ -22,7 +22,6 @@ from worker.tools.cli.asking import AuthorOptions, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.output import AsJson, Page, show, status, table
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
-from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue, read_with_digest
 from worker.tools.common.catalogue.models import Catalogue
 from worker.tools.common.connect import OWNER_ADVICE, connected_to
@@ -178,8 +177,4 @@ def catalogue_export(
         if (problem := ask(lambda servers: export(servers, company, whole))) is not None:
             raise Failed(problem.text)
         whole.seek(0)
-        try:
-            shutil.copyfileobj(whole, sys.stdout)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            leave_closed_pipe(1)
+        shutil.copyfileobj(whole, sys.stdout)

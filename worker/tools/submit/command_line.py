@@ -16,7 +16,6 @@ from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import separated
 from worker.tools.cli.output import AsJson, Page, copyable, show
 from worker.tools.cli.running import collect_garbage_seldom
-from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.report import json_safe
 from worker.tools.submit.advice import retry_commands
 from worker.tools.submit.answers_file import AnswersFile, InUse
@@ -105,8 +104,6 @@ def submit_command(
         raise Failed(f"{error}; {GO_ON}") from error
     except KeyboardInterrupt:
         raise Failed(f"interrupted; {GO_ON}") from None
-    except BrokenPipeError:
-        leave_closed_pipe(1)
 
 
 def _write_map(file: Path, path: Path, choices: Choices, encoding: str | None) -> NoReturn:

@@ -13,7 +13,6 @@ from worker.tools.cli.errors import BadUsage, Failed
 from worker.tools.cli.options import timestamp
 from worker.tools.cli.output import AsJson, Page
 from worker.tools.cli.running import warn
-from worker.tools.cli.streams import leave_closed_pipe
 from worker.tools.common.report import Problem
 from worker.tools.validate.problems import looks_like_csv
 from worker.tools.validate.report import MOST_LINES, LineRemark, ValidateReport
@@ -71,9 +70,6 @@ def validate(
         output.end(not_checked(check))
         if output.good + output.bad == 0:
             warn(f"found no commands in {file}")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        leave_closed_pipe(1)
     except KeyboardInterrupt:  # the rest was not checked
         raise Failed("interrupted") from None
     sys.exit(1 if output.bad else 0)
