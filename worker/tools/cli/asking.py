@@ -113,7 +113,7 @@ def ask(
 ) -> Known:
     """Run a verb against the servers of the settings, by default those of the environment.
 
-    Raises `Failed` if a signal ends it; see `obey`.
+    Raises `Failed` if a signal ends it (see `obey`), and `BadUsage` for what the servers do not have.
     """
     settings = settings or settings_with_warnings()
     configure_logs(quiet=True)  # stdout has the report
@@ -127,6 +127,8 @@ def ask(
         return run_async(asking)
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise Failed("interrupted; work that was done stays, and nothing is lost") from None
+    except BadSelection as error:
+        raise BadUsage(str(error)) from error
 
 
 async def _wait_for(servers: Servers, patience: float) -> Problem | None:
@@ -167,8 +169,6 @@ def ask_long(
             problem = servers.problem(error)
             text = f"{problem.text.rstrip('.')}. Nothing is lost: run it again."
             return failed(Problem(code=problem.code, text=text))
-        except BadSelection as error:
-            raise BadUsage(str(error)) from error
 
     collect_garbage_seldom()
     return ask(asking, settings, stop)

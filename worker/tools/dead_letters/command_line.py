@@ -17,7 +17,7 @@ from worker.tools.cli.output import AsJson, Page, Table, copyable, show, status,
 from worker.tools.common.hints import did_you_mean
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
-from worker.tools.common.selection import BadSelection, Range, place_of
+from worker.tools.common.selection import Range, place_of
 from worker.tools.common.servers import Servers
 from worker.tools.dead_letters.letters import list_all
 from worker.tools.dead_letters.letters import show as show_letter
@@ -67,13 +67,7 @@ def list_command(
     settings = of_partitions(settings_of_all(channel), "--partition", wanted.partitions)
     of_partitions(settings, "--from, --to", any(isinstance(bound, int) for bound in (wanted.start, wanted.stop)))
 
-    async def asking(servers: Servers) -> DeadLettersListReport:
-        try:
-            return await list_all(servers, wanted, reason, limit)
-        except BadSelection as error:
-            raise BadUsage(str(error)) from error
-
-    report = ask(asking, settings)
+    report = ask(lambda servers: list_all(servers, wanted, reason, limit), settings)
     has_topics = len(settings.channel_names) > 1
     show(report, as_json=as_json, draw=partial(_draw_list, limit=limit, has_topics=has_topics))
 
@@ -91,17 +85,8 @@ def show_command(
     as_json: AsJson = False,
 ) -> NoReturn:
     """Show a whole dead letter: headers, key and value, escaped for the terminal. The copy holds no credentials."""
-    value: bytes | None = None
-
-    async def asking(servers: Servers) -> DeadLettersShowReport:
-        nonlocal value
-        try:
-            report, value = await show_letter(servers, place_of(place, servers.settings.topic_commands))
-        except BadSelection as error:
-            raise BadUsage(str(error)) from error
-        return report
-
-    report = ask(asking, settings_of_one(channel))
+    settings = settings_of_one(channel)
+    report, value = ask(lambda servers: show_letter(servers, place_of(place, settings.topic_commands)), settings)
     if output is not None and report.dead_letter is not None:
         _write(output, value)
     show(report, as_json=as_json, draw=_draw_one)
