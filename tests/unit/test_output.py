@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 
 from worker.messages.rules import ROWS
-from worker.tools.cli.output import STYLES, Page, Table, copyable, status, table, tally
+from worker.tools.cli.output import STYLES, Page, Table, copyable, status, tally
 from worker.tools.common.lane_report import LaneState
 
 COMPANY = "6650a0b1c2d3e4f5a6b7c8d9"
@@ -25,7 +25,7 @@ def lanes() -> Table:
     """A table with two identifiers of different lengths, a text, and a column that may go."""
     rows = [(0, status("in-step"), COMPANY, "a host", FINDING), (11, status("halted"), LINK, None, "short")]
     names = ("partition", "state", "id", "host", "finding")
-    return table(names, rows, right=("partition",), wraps=("finding",), spare=("host",))
+    return Table(names, rows, right=("partition",), wraps=("finding",), spare=("host",))
 
 
 def test_piped_row_is_one_line() -> None:
@@ -49,7 +49,7 @@ def test_identifiers_stay_whole(width: int) -> None:
 
 def test_texts_wrap_between_words() -> None:
     """A column of texts wraps where the width is short, and keeps its place."""
-    lines = printed(table(("id", "finding"), [(COMPANY, FINDING)], wraps=("finding",)), width=80)
+    lines = printed(Table(("id", "finding"), [(COMPANY, FINDING)], wraps=("finding",)), width=80)
     assert [line[:26].strip() for line in lines] == ["id", COMPANY, ""]
     assert max(map(len, lines)) <= 80
     assert " ".join(line[26:] for line in lines[1:]) == FINDING
@@ -69,12 +69,12 @@ def test_json_can_be_copied() -> None:
 
 def test_table_without_rows_prints_nothing() -> None:
     """A server that is away leaves no empty table before its problem."""
-    assert printed(table(("a", "b"), []), width=80) == []
+    assert printed(Table(("a", "b"), []), width=80) == []
 
 
 def test_brackets_and_control_characters() -> None:
     """Brackets are no markup, and a terminal obeys nothing that a record says."""
-    assert printed(table(("a",), [("[red]x[/red]\x1b[31m",)])) == ["a", "[red]x[/red]\\x1b[31m"]
+    assert printed(Table(("a",), [("[red]x[/red]\x1b[31m",)])) == ["a", "[red]x[/red]\\x1b[31m"]
 
 
 def test_words_beside_colours(monkeypatch: pytest.MonkeyPatch) -> None:

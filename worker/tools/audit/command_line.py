@@ -12,7 +12,7 @@ from worker.tools.audit.report import AuditReport
 from worker.tools.cli.asking import Patience, RangeOptions, ask_long, examples
 from worker.tools.cli.channels import AllChannels, of_partitions, settings_of_all
 from worker.tools.cli.options import check_number
-from worker.tools.cli.output import STYLES, AsJson, Page, show, table, tally
+from worker.tools.cli.output import STYLES, AsJson, Page, Table, show, tally
 from worker.tools.common.channels import channel_column, channel_of
 from worker.tools.common.prerequisites import to_look
 from worker.tools.common.progress import Progress
@@ -78,4 +78,4 @@ def _draw(page: Page, report: AuditReport, settings: Settings) -> None:
         counts = (lane.commands, lane.results, lane.repeats, lane.expired, lane.unchecked)
         findings = sum(lane.findings.values())
         rows.append((*of_channel, lane.partition, lane.start, lane.stop, *counts, findings))
-    page.print(table((*names, *columns), rows, right=columns, spare=("from", "to", "unchecked", "expired", "repeats")))
+    page.print(Table((*names, *columns), rows, right=columns, spare=("from", "to", "unchecked", "expired", "repeats")))

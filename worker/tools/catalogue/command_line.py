@@ -20,7 +20,7 @@ from worker.tools.catalogue.load import load_catalogue, warnings_of_loading
 from worker.tools.catalogue.report import CatalogueDiffReport, RowChange
 from worker.tools.cli.asking import AuthorOptions, ask, examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import AsJson, Page, show, status, table
+from worker.tools.cli.output import AsJson, Page, Table, show, status
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.catalogue.file import CatalogueError, UnreadableFile, read_catalogue, read_with_digest
 from worker.tools.common.catalogue.models import Catalogue
@@ -132,7 +132,7 @@ def _draw_changes(page: Page, report: CatalogueDiffReport) -> None:
         names = ("row", "id", "company", "field", "change", "old", "new")
         shown = lines[:_MOST_CHANGES]
         empty = [name for name, cells in zip(names, zip(*shown, strict=True), strict=True) if not any(cells)]
-        page.print(table(names, shown, wraps=("company", "old", "new"), spare=(*empty, "company")))
+        page.print(Table(names, shown, wraps=("company", "old", "new"), spare=(*empty, "company")))
     if (others := len(lines) - _MOST_CHANGES) > 0:
         page.print(f"and {others} more; --json has all of them")
     if not report.problems:

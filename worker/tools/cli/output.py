@@ -114,20 +114,26 @@ def draw_report(
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows below a line of names; nothing where there are no rows. See `table`."""
+    """Rows below a line of names, for `Page.print`; nothing where there are no rows.
+
+    A row has a cell a column: None is shown as a dash, and `status` gives a word its colour. `right` are columns of
+    numbers. `wraps` are columns of texts, which may wrap between words; all others hold identifiers, which never wrap.
+    Columns of `spare` are left out where the terminal is too narrow, the first one first.
+    """
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[Text]]
-    right: Collection[str]
-    wraps: Collection[str]
-    spare: Sequence[str]
+    rows: Iterable[Sequence[object]]
+    right: Collection[str] = ()
+    wraps: Collection[str] = ()
+    spare: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         """Yield the lines that fit into the width."""
-        if not self.rows:
+        rows = [[_cell(value) for value in row] for row in self.rows]
+        if not rows:
             return
         natural = {
-            name: max(cell_len(name), *(row[at].cell_len for row in self.rows)) for at, name in enumerate(self.columns)
+            name: max(cell_len(name), *(row[at].cell_len for row in rows)) for at, name in enumerate(self.columns)
         }
         spare = [name for name in self.spare if name in natural]
         while spare and self._least(natural) > options.max_width:
@@ -135,7 +141,7 @@ class Table:
         widths = self._fitted(natural, options.max_width)
         yield self._line([Text(name, "bold") for name in widths], widths)
         at = [self.columns.index(name) for name in widths]
-        for row in self.rows:
+        for row in rows:
             cells = [
                 wrapped(row[index], width) if name in self.wraps else [row[index]]
                 for index, (name, width) in zip(at, widths.items(), strict=True)
@@ -166,27 +172,6 @@ class Table:
             line.append(before).append_text(cell).append(behind)
         line.rstrip()
         return line
-
-
-def table(
-    columns: Sequence[str],
-    rows: Iterable[Sequence[object]],
-    *,
-    right: Collection[str] = (),
-    wraps: Collection[str] = (),
-    spare: Sequence[str] = (),
-) -> Table:
-    """A table for `Page.print`.
-
-    Args:
-        columns: Their names.
-        rows: A cell a column; None is shown as a dash, `status` gives one its colour.
-        right: Columns of numbers.
-        wraps: Columns of texts, which may wrap between words. All others hold identifiers, which never wrap.
-        spare: Columns that are left out where the terminal is too narrow, the first one first.
-    """
-    cells = [[_cell(value) for value in row] for row in rows]
-    return Table(columns, cells, right, wraps, spare)
 
 
 def _cell(value: object) -> Text:

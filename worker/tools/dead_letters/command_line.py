@@ -13,7 +13,7 @@ from worker.messages.reasons import DEAD_LETTER_REASONS
 from worker.tools.cli.asking import ActOptions, Patience, RangeOptions, ask, ask_long, examples
 from worker.tools.cli.channels import AllChannels, OneChannel, of_partitions, settings_of_all, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import AsJson, Page, Table, copyable, show, status, table, tally
+from worker.tools.cli.output import AsJson, Page, Table, copyable, show, status, tally
 from worker.tools.common.hints import did_you_mean
 from worker.tools.common.progress import Progress
 from worker.tools.common.report import Problem
@@ -173,7 +173,7 @@ def _letters(page: Page, letters: Iterable[DeadLetterReport], *, has_topics: boo
         )
         for letter in letters
     )
-    return table(_COLUMNS, rows, right=("bytes",), wraps=("name",), spare=_SPARE)
+    return Table(_COLUMNS, rows, right=("bytes",), wraps=("name",), spare=_SPARE)
 
 
 def _again(page: Page, redriven: RedrivenReport | None) -> str | None:
@@ -191,7 +191,7 @@ def _draw_one(page: Page, report: DeadLettersShowReport) -> None:
     if report.dead_letter is None:
         return
     page.print(_letters(page, [report.dead_letter]))
-    page.print(table(("header", "value"), [(header.name, header.value) for header in report.headers]))
+    page.print(Table(("header", "value"), [(header.name, header.value) for header in report.headers]))
     for redriven in report.redrives:
         page.print(
             f"published again, {redriven.times}. time: {_again(page, redriven)} (operation {redriven.operation})"
@@ -207,7 +207,7 @@ def _draw_one(page: Page, report: DeadLettersShowReport) -> None:
 def _draw_redrive(page: Page, report: DeadLettersRedriveReport) -> None:
     names = ("place", "code", "outcome", "new command", "time")
     rows = [(row.place, row.code, status(row.outcome), row.new_place, row.times) for row in report.redrives]
-    page.print(table(names, rows, right=("time",), spare=("time", "code")))
+    page.print(Table(names, rows, right=("time",), spare=("time", "code")))
     for warning in report.warnings:
         page.print(f"warning: {printable(warning)}")
     if not report.executed and any(row.outcome != "refused" for row in report.redrives):

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from worker.tools.cli.asking import ask, examples
 from worker.tools.cli.channels import AllChannels, serving_also
-from worker.tools.cli.output import AsJson, Page, show, status, table, tally
+from worker.tools.cli.output import AsJson, Page, Table, show, status, tally
 from worker.tools.cli.running import settings_with_warnings
 from worker.tools.doctor.doctor import NOT_CHECKED
 from worker.tools.doctor.doctor import doctor as examine
@@ -44,7 +44,7 @@ def _draw_checks(page: Page, report: DoctorReport) -> None:
         text = "see below" if check.id in below else ". ".join(filter(None, (check.finding, check.advice)))
         if check not in folded:
             rows.append((check.id, status(check.status), text))
-    page.print(table(("check", "status", "finding"), rows, wraps=("finding",)))
+    page.print(Table(("check", "status", "finding"), rows, wraps=("finding",)))
     if folded:
         page.print(_skipped(folded))
 

@@ -17,7 +17,7 @@ from worker.tools.cli.asking import ask_long, examples
 from worker.tools.cli.channels import again, chosen, serving_also
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import object_id
-from worker.tools.cli.output import AsJson, Page, copyable, show, status, table
+from worker.tools.cli.output import AsJson, Page, Table, copyable, show, status
 from worker.tools.cli.running import settings_with_warnings
 from worker.tools.common.address import EXPECTED, Address, PassportId, address_of_words, company_key, unit
 from worker.tools.common.channels import channel_of
@@ -133,7 +133,7 @@ def _draw(page: Page, report: ExplainReport, settings: Settings) -> None:
     if report.ok or outcome is not None or report.command is not None:  # otherwise the problem below says the same
         rows += [("note", note) for note in report.notes]
     rows += [("also", other) for other in report.others]
-    page.print(table(_COLUMNS, (row for row in rows if row[1] is not None), wraps=(_COLUMNS[1],)))
+    page.print(Table(_COLUMNS, (row for row in rows if row[1] is not None), wraps=(_COLUMNS[1],)))
     if outcome is not None:
         page.print(_body(outcome))
         if outcome.code in _REFUSED:

@@ -17,7 +17,7 @@ from worker.messages.hints import printable
 from worker.tools.cli.asking import NOTHING_DONE, ActOptions, ask, examples
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, timestamp
-from worker.tools.cli.output import AsJson, Page, copyable, show, status, table, tally
+from worker.tools.cli.output import AsJson, Page, Table, copyable, show, status, tally
 from worker.tools.cli.running import warn
 from worker.tools.cli.streams import on_lost_output
 from worker.tools.common.catalogue.file import without_api_keys
@@ -279,6 +279,6 @@ def _draw_list(page: Page, report: KeysListReport) -> None:
         )
         for key in report.keys[:_MOST_ROWS]
     )
-    page.print(table(columns, rows, wraps=("name", "label"), spare=("company", "revoked at")))
+    page.print(Table(columns, rows, wraps=("name", "label"), spare=("company", "revoked at")))
     if (others := len(report.keys) - _MOST_ROWS) > 0:
         page.print(f"and {others} more; --json has all of them, --company those of one company")

@@ -23,7 +23,7 @@ from worker.tools.cli.channels import (
 )
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import timestamp
-from worker.tools.cli.output import AsJson, Page, copyable, draw_report, show, status, table, tally
+from worker.tools.cli.output import AsJson, Page, Table, copyable, draw_report, show, status, tally
 from worker.tools.cli.running import settings_with_warnings, warn
 from worker.tools.common.channels import channel_column, channel_of
 from worker.tools.common.lane_report import LanesReport
@@ -129,7 +129,7 @@ def _draw_lanes(page: Page, report: LanesReport) -> None:
     ]
     names = (*names, "partition", "state", "A", "E", "log", "lag", "oldest", "member", "host")
     right = ("partition", "A", "E", "log", "lag", "oldest")
-    page.print(table(names, rows, right=right, spare=("member", "host", "log", "oldest")))
+    page.print(Table(names, rows, right=right, spare=("member", "host", "log", "oldest")))
 
 
 _SEARCH = Parameter(help="Read results from this time on (RFC 3339); by default as far back as needed.")
@@ -229,7 +229,7 @@ def _draw_reset(page: Page, report: ResetReport) -> None:
     rows = [
         (lane.partition, lane.applied, lane.emitted, lane.applied_after, lane.emitted_after) for lane in report.lanes
     ]
-    page.print(table(names, rows, right=names))
+    page.print(Table(names, rows, right=names))
     if report.executed and report.ok:
         page.print("Lanes were moved. Start the workers; `passport-worker audit` checks every result.")
     elif report.ok and any(
@@ -252,7 +252,7 @@ def _draw_recovery(page: Page, report: RecoverReport, settings: Settings) -> Non
         counts = (lane.commands, created, replayed, lane.commands - created - replayed, lane.dead_letters)
         rows.append((*channel, lane.partition, lane.applied, lane.emitted, lane.published_end or None, *counts))
     spare = ("dead letters", "refused", "replayed", "created")
-    page.print(table((*names, *columns), rows, right=columns, spare=spare))
+    page.print(Table((*names, *columns), rows, right=columns, spare=spare))
     for warning in report.warnings:
         page.print(f"warning: {warning}")
     are_lacking = any(lane.target > lane.applied for lane in report.lanes)

@@ -13,7 +13,7 @@ from worker.store.schema import applied_migrations, known_migrations
 from worker.store.sql import Connection
 from worker.tools.cli.asking import AuthorOptions, examples
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.output import AsJson, Page, show, table
+from worker.tools.cli.output import AsJson, Page, Table, show
 from worker.tools.cli.running import run_async, settings_with_warnings, warn
 from worker.tools.common.connect import OWNER_ADVICE, CannotConnect, connected_to
 from worker.tools.common.migrating import Patience, migrate
@@ -117,7 +117,7 @@ def _draw(page: Page, report: MigratePlanReport) -> None:
         )
         for migration in report.migrations
     ]
-    page.print(table(columns, rows, right=("rows", "takes about"), wraps=("locks",), spare=("transaction", "rows")))
+    page.print(Table(columns, rows, right=("rows", "takes about"), wraps=("locks",), spare=("transaction", "rows")))
 
 
 def _sum(report: MigratePlanReport) -> str | None:

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from worker.tools.cli.asking import ask, examples
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.output import AsJson, Page, show, table
+from worker.tools.cli.output import AsJson, Page, Table, show
 from worker.tools.common.money import money
 from worker.tools.quota.quota import show_quotas
 from worker.tools.quota.report import QuotaShowReport
@@ -75,7 +75,7 @@ def _draw(page: Page, report: QuotaShowReport) -> None:
         for quota in report.quotas[:_MOST_ROWS]
     ]
     spare = ("of a day", "share", "charges", "plan", "writes today", "slots")
-    page.print(table(columns, rows, right=columns[3:], wraps=("name",), spare=spare))
+    page.print(Table(columns, rows, right=columns[3:], wraps=("name",), spare=spare))
     if (others := len(report.quotas) - _MOST_ROWS) > 0:
         page.print(f"and {others} more further down; --json has all of them")
 

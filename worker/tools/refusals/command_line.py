@@ -9,7 +9,7 @@ from worker.tools.cli.asking import ask, examples
 from worker.tools.cli.channels import AllChannels, settings_of_all
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import duration, separated
-from worker.tools.cli.output import AsJson, Page, copyable, show, status, table
+from worker.tools.cli.output import AsJson, Page, Table, copyable, show, status
 from worker.tools.refusals.newest import Bound
 from worker.tools.refusals.refusals import MOST, OUTCOMES, Wanted, refusals
 from worker.tools.refusals.report import RefusalReport, RefusalsReport
@@ -64,7 +64,7 @@ _SPARE = ("date", "company id", "GTIN", "key", "serial")
 
 
 def _draw(page: Page, report: RefusalsReport) -> None:
-    page.print(table(_COLUMNS, map(_row, report.refusals), wraps=("company",), spare=_SPARE))
+    page.print(Table(_COLUMNS, map(_row, report.refusals), wraps=("company",), spare=_SPARE))
     if not (report.refusals or report.failed):
         page.print("No refusal fits.")
     if report.refusals:

@@ -14,7 +14,7 @@ from worker.tools.cli.asking import ActOptions, AuthorOptions, Patience, RangeOp
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.options import check_number, object_id
-from worker.tools.cli.output import AsJson, Page, show, table, tally
+from worker.tools.cli.output import AsJson, Page, Table, show, tally
 from worker.tools.common.acls import acting_acls, asking_acls
 from worker.tools.common.companies import find_company_id
 from worker.tools.common.prerequisites import Needs
@@ -128,7 +128,7 @@ def _draw(page: Page, report: ReplayReport) -> None:
         totals.update(lane.outcomes)
         outcomes = ", ".join(f"{count} {code}" for code, count in sorted(lane.outcomes.items()))
         rows.append((lane.partition, lane.start, lane.stop, lane.next, lane.records, lane.bytes, outcomes))
-    page.print(table(names, rows, right=names[:-1], wraps=("outcomes",), spare=("bytes",)))
+    page.print(Table(names, rows, right=names[:-1], wraps=("outcomes",), spare=("bytes",)))
     if totals:
         page.print(tally(dict(sorted(totals.items()))))
     if report.ok and not totals and report.executed:
