@@ -1,7 +1,7 @@
 """`passport-worker keys`: lists, creates, revokes and rotates API keys. Only their hashes are stored."""
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -42,12 +42,8 @@ _MOST_FOUND = 5
 class NewKey:
     """A new key, and its hash."""
 
-    text: str
+    text: str = field(repr=False)
     digest: bytes
-
-    def __repr__(self) -> str:
-        """Show the hash only."""
-        return f"NewKey({self.digest.hex()})"
 
 
 def new_key() -> NewKey:
