@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from worker.store import sql
@@ -11,7 +12,7 @@ from worker.store.sql import Connection
 from worker.tools.catalogue.warnings import warnings_of
 from worker.tools.common.catalogue.facts import fields_as_json
 from worker.tools.common.catalogue.file import CatalogueError, missing_references
-from worker.tools.common.catalogue.models import Catalogue, Company, TemplateField
+from worker.tools.common.catalogue.models import Catalogue, Company, Row, TemplateField
 from worker.tools.common.companies import closed_companies
 
 
@@ -34,15 +35,11 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
     references to rows that are neither in the file nor in the database, and for keys of another company.
     """
     companies = catalogue.companies
-    api_keys = [(company.id, key) for company in companies for key in company.api_keys]
-    signing_keys = [(company.id, key) for company in companies for key in company.signing_keys]
+    api_keys = [key for company in companies for key in company.api_keys]
+    signing_keys = [key for company in companies for key in company.signing_keys]
 
     async def upsert(query: str, *columns: Sequence[Any]) -> None:
         await connection.execute(sql.load(query, __package__), *columns)
-
-    def unset_in(field: str) -> list[str]:
-        """Signing keys for which the file leaves out a field: the database keeps its value."""
-        return [key.jwk.key_id for _, key in signing_keys if field not in key.model_fields_set]
 
     # With a snapshot from before the lock, a load that waited would not see the rows of the load before it.
     async with connection.transaction(isolation="read_committed"):
@@ -56,31 +53,26 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
             *(_column(companies, name) for name in ("id", "name", "plan", "subscription")),
             [json.dumps(company.prefill) for company in companies],
             _column(companies, "signatures_required_from"),
-            [company.id for company in companies if "signatures_required_from" not in company.model_fields_set],
+            _lacking(companies, "signatures_required_from", "id"),
             [None if company.channels is None else json.dumps(company.channels) for company in companies],
             _column(companies, "closed_at"),
-            [company.id for company in companies if "closed_at" not in company.model_fields_set],
+            _lacking(companies, "closed_at", "id"),
         )
         await upsert("create_usage", _column(companies, "id"))
         await upsert(
             "upsert_api_keys",
-            [key.digest for _, key in api_keys],
-            [company_id for company_id, _ in api_keys],
-            [key.label for _, key in api_keys],
-            [key.revoked_at for _, key in api_keys],
-            [key.digest for _, key in api_keys if "revoked_at" not in key.model_fields_set],
+            _column(api_keys, "digest"),
+            [company.id for company in companies for _ in company.api_keys],
+            *(_column(api_keys, name) for name in ("label", "revoked_at")),
+            _lacking(api_keys, "revoked_at", "digest"),
         )
         await upsert(
             "upsert_signing_keys",
-            [key.jwk.key_id for _, key in signing_keys],
-            [company_id for company_id, _ in signing_keys],
-            [json.dumps(key.jwk.members) for _, key in signing_keys],
-            [key.label for _, key in signing_keys],
-            [key.not_before for _, key in signing_keys],
-            [key.revoked_at for _, key in signing_keys],
-            unset_in("label"),
-            unset_in("not_before"),
-            unset_in("revoked_at"),
+            _column(signing_keys, "jwk.key_id"),
+            [company.id for company in companies for _ in company.signing_keys],
+            [json.dumps(key.jwk.members) for key in signing_keys],
+            *(_column(signing_keys, name) for name in ("label", "not_before", "revoked_at")),
+            *(_lacking(signing_keys, name, "jwk.key_id") for name in ("label", "not_before", "revoked_at")),
         )
         await upsert(
             "upsert_templates",
@@ -97,7 +89,12 @@ async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded
 
 
 def _column(rows: Sequence[object], name: str) -> list[Any]:
-    return [getattr(row, name) for row in rows]
+    return list(map(attrgetter(name), rows))
+
+
+def _lacking(rows: Sequence[Row], field: str, id: str) -> list[Any]:
+    """The ids of rows for which the file leaves out a field: the database keeps its value."""
+    return _column([row for row in rows if field not in row.model_fields_set], id)
 
 
 async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> list[str]:
