@@ -1,6 +1,7 @@
 """Rows of one file with the same GTIN and serial number."""
 
 from array import array
+from collections import Counter
 from typing import NamedTuple
 
 from worker.tools.submit.faults import Faults
@@ -33,13 +34,8 @@ class Duplicates:
 
     def find(self, table: Table) -> tuple[Faults, int]:
         """Rows that repeat an earlier one, and the number of those that conflict with it."""
-        suspects = set[int]()
-        for bucket in self._buckets:
-            seen = set[int]()
-            for number in bucket:
-                if number in seen:
-                    suspects.add(number)
-                seen.add(number)
+        # Bucket by bucket, so that few hashes are counted at once.
+        suspects = {number for bucket in self._buckets for number, times in Counter(bucket).items() if times > 1}
         repeats, conflicts = Faults(), 0
         earlier: dict[tuple[str, str], _Earlier] = {}
         for row in table.rows() if suspects else ():
