@@ -99,13 +99,9 @@ async def resumed(connection: Connection, verb: str, id: UUID, author: Author) -
 async def _until_its_end(connection: Connection, begun: Operation) -> AsyncIterator[None]:
     try:
         yield
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        with suppress(Exception):
-            await _end(connection, begun, "interrupted")
-        raise
-    except Exception:
+    except (asyncio.CancelledError, KeyboardInterrupt, Exception) as error:
         with suppress(Exception):  # the first failure is the one to report
-            await _end(connection, begun, "failed")
+            await _end(connection, begun, "failed" if isinstance(error, Exception) else "interrupted")
         raise
     await _end(connection, begun, "done")
 
