@@ -62,7 +62,7 @@ def _section(path: tuple[str, ...], model: type[Row]) -> Iterator[str]:
 
 
 def _expected(model: type[Row]) -> dict[str, str]:
-    """What each field expects, in its own words: they come from the errors about a value that no field takes."""
+    """The words of each field for what it expects, from the errors about a value that no field takes."""
     names = [field.alias or name for name, field in model.model_fields.items()]
     try:
         model.model_validate(dict.fromkeys(names, object()))

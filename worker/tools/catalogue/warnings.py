@@ -25,7 +25,7 @@ _LONGEST = 60
 
 
 def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields], closings: Mapping[str, datetime]) -> Iterator[str]:
-    """One line per warning, with its path.
+    """Yield a line for each warning, with its path.
 
     `stored` are the database's templates that the products name. `closings` say from when on the database has companies
     closed, by id.

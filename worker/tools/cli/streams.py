@@ -14,7 +14,7 @@ class CannotPrint(OSError):
     """Standard output takes nothing more: its disk is full, or nobody opened it."""
 
     def __str__(self) -> str:
-        """What happened, and what it means."""
+        """Say what happened, and what it means."""
         return f"cannot write the output: {self.strerror}. What the command changed before stays changed."
 
 

@@ -40,7 +40,7 @@ _LONGEST_PATH = 800
 READER = web.RequestKey("reader", Reader)
 """Where a request keeps its `Reader`, if it is known."""
 VIEWER_PATHS = frozenset({"/", "/api/lanes", "/api/activity"})
-"""What a viewer may read: lanes and counts. Everything else needs the role support, also what is added later."""
+"""Paths that a viewer may read: lanes and counts. Everything else needs the role support, also what is added later."""
 
 ErrorPage = Callable[[web.Request, int, str], web.StreamResponse]
 

@@ -94,7 +94,7 @@ class _Candidate:
 
 
 class _Redriving:
-    """One run. Without an operation it only says what it would do."""
+    """A run. Without an operation it only says what it would do."""
 
     def __init__(self, servers: Servers, request: RedriveRequest) -> None:
         self._servers, self._settings, self._request = servers, servers.settings, request

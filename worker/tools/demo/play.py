@@ -1,4 +1,4 @@
-"""One run of the stream: factories publish, a watcher counts results, and it ends when every command has one."""
+"""A run of the stream: factories publish, a watcher counts results, and it ends when every command has a result."""
 
 import asyncio
 import random

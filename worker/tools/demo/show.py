@@ -40,7 +40,7 @@ _REFRESH_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. Not `embedded`: on the servers of the settings."""
+    """The options of the command line. Not `embedded`: on the servers of the settings."""
 
     commands: int
     keep: bool

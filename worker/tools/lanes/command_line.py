@@ -81,7 +81,7 @@ def lanes_command(
 
 
 _LINES_AROUND = 3
-"""Of a page beside its lanes: the sum, the names of columns, and the cursor."""
+"""Lines of a page beside its lanes: the sum, the names of columns, and the cursor."""
 
 
 def _as_json_line(report: LanesReport) -> str:

@@ -38,7 +38,7 @@ class Firsts:
         self._start, self._memory = start, memory
 
     def at(self, offset: int) -> bytes:
-        """What is kept of an offset; zeros where nothing is."""
+        """The bytes that are kept of an offset; zeros where none are."""
         at = (offset - self._start) * _BYTES
         return self._memory[at : at + _BYTES]
 

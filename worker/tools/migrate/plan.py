@@ -1,4 +1,4 @@
-"""What `migrate` would do."""
+"""Plans what `migrate` would do."""
 
 from worker.messages.hints import CheckResult
 from worker.store import sql

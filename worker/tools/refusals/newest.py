@@ -67,7 +67,7 @@ class Tail:
 
 @dataclass(slots=True)
 class _Reading:
-    """What was read so far."""
+    """A reading under way."""
 
     reader: LogReader
     tails: Sequence[Tail]
@@ -119,7 +119,10 @@ class _Reading:
         self._keep(wanted)
 
     def result(self, has_ended: bool) -> Newest:
-        """What is certain: a log that was read less far may hold a record that is newer than older ones of others."""
+        """The records that are certain.
+
+        A log that was read less far may hold a record that is newer than the older ones of other logs.
+        """
         certain_ms = max((tail.oldest_ms for tail in self.tails), default=-inf)
         if not has_ended:
             records = tuple(record for record, _ in self.newest if record.timestamp_ms >= certain_ms)

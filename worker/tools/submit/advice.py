@@ -27,7 +27,7 @@ _UNKNOWN = (
 
 
 def about_credentials(error: str) -> str:
-    """What to do about answers with this error, which refuse the credentials."""
+    """Say what to do about answers with this error, which refuse the credentials."""
     sentence, _, detail = error.partition(": ")
     if sentence == REFUSALS[Forbidden].error:
         return f"The access token lacks the scope {detail}. Ask for a token that has it."

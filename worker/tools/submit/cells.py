@@ -33,7 +33,7 @@ _AS_TEXT = f"a spreadsheet keeps {_KEPT_DIGITS} digits of a number: {_FROM_SOURC
 
 
 class Flaw(NamedTuple):
-    """What a spreadsheet has done to a cell, and what to do about it."""
+    """The damage that a spreadsheet has done to a cell, and what to do about it."""
 
     text: str
     advice: str
@@ -59,7 +59,7 @@ def flaw_of(path: str, cell: str) -> Flaw | None:
 
 
 def _flaw_of_free(cell: str) -> Flaw | None:
-    """What no rule finds in a serial number, and what makes it another one than that on the unit."""
+    """A flaw that no rule finds in a serial number, and that makes it another one than that on the unit."""
     if _DIGITS.issuperset(cell) and (behind := cell[_KEPT_DIGITS:]).startswith(_ZEROS) and not behind.strip("0"):
         return Flaw("a spreadsheet has put zeros for the last digits of this number", _AS_TEXT)
     if cell != cell.strip():

@@ -6,7 +6,7 @@ from worker.tools.submit.table import BadFile
 
 UTF8 = "utf-8"
 _EXCEL = ("cp1252", "cp850", "mac_roman")
-"""What Excel writes for plain CSV, for CSV (MS-DOS) and for CSV (Macintosh) in western Europe."""
+"""Encodings in which Excel writes plain CSV, CSV (MS-DOS) and CSV (Macintosh) in western Europe."""
 _LETTERS = frozenset("ÄÖÜäöüßÀÁÂÅÆÇÈÉÊËÍÎÏÑÓÔØÚÛàáâåæçèéêëíîïñóôøœùúû€°²³µ§®")
 """Characters that names of people, companies and goods hold. A wrong encoding yields others."""
 _ASCII = bytes(range(128))

@@ -50,7 +50,7 @@ def read_mapping(path: Path) -> Mapping:
 
 
 def _message(problem: ErrorDetails) -> str:
-    """What was expected, in the words of a mapping file."""
+    """Say what was expected, in the words of a mapping file."""
     expected = {
         "extra_forbidden": "one of map, set, ignore, pad-gtin and encoding",
         "dict_type": "one line for each, as in `EAN: gs1.gtin`",

@@ -80,7 +80,7 @@ class NdjsonFile:
         return b"".join((self._before_answer(row), added, b"}\n"))
 
     def _before_answer(self, row: Row) -> bytes:
-        """What an answers file has of a row, up to the answer."""
+        """The part of a row in an answers file that stands before the answer."""
         kept = row.kept.rstrip()
         if row.command is None and not isinstance(read_object(kept, self._limits.json_depth), dict):
             return b'{"input":' + json.dumps(kept.decode("utf-8", "replace")).encode() + b',"answer":'

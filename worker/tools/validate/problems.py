@@ -1,4 +1,4 @@
-"""What the worker would find wrong with a value, by its own code, without credentials and state; and lines of files."""
+"""Finds what the worker would find wrong with a value, without credentials and state; and reads lines of files."""
 
 import re
 from collections.abc import Iterator
