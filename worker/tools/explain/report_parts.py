@@ -10,8 +10,8 @@ from worker.domain.command import ApiKey, CreatePassport, Signature
 from worker.domain.places import Place
 from worker.domain.timestamps import time_of_ms
 from worker.messages.envelope import Envelope, Record, body_of, open_envelope
-from worker.messages.rules import ROWS, Kind
-from worker.tools.common.answers import body_of_value, outcome_class
+from worker.messages.rules import ROWS
+from worker.tools.common.answers import body_of_value, child, outcome_class
 from worker.tools.common.records import WIDEST, label_of, masked
 from worker.tools.common.report import json_safe
 from worker.tools.common.why import why
@@ -31,7 +31,6 @@ from worker.tools.explain.report import (
 HASH_DIGITS = 8
 _MOST_KEY_ID = 100
 _BOUND_FOR = timedelta(hours=24)
-_CREATED_STATUS = 201
 # In Unix seconds: an access token may state any number.
 _LATEST_EXPIRY = 1e12
 
@@ -99,8 +98,7 @@ def _asked_report(record: Record, content: object) -> AskedReport | None:
     body = body_of(record, WIDEST)
     if not isinstance(body, dict):
         return None
-    gs1 = body.get("gs1")
-    unit = gs1 if isinstance(gs1, dict) else {}
+    unit = child(body, "gs1")
     values = {"product_id": body.get("productId"), "gtin": unit.get("gtin"), "serial_number": unit.get("serialNumber")}
     confirmed = body.get("confirmOverage")
     return AskedReport(
@@ -132,7 +130,7 @@ def outcome_report(evidence: Evidence) -> OutcomeReport | None:
     body = body_of_value(answer.value)
     outcome = outcome_class(answer.kind, body, replayed=answer.replayed)
     rule = None if outcome is None else ROWS[outcome]
-    status = _CREATED_STATUS if answer.kind is Kind.CREATED else body.get("status")
+    status = body.get("status") if rule is None else rule.status
     return OutcomeReport(
         code="unknown" if rule is None else rule.code,
         status=status if type(status) is int else None,

@@ -18,7 +18,7 @@ from worker.stream.cluster.permissions import Acl
 from worker.stream.cluster.topic_settings import missing_topics
 from worker.stream.log_reader import LogReader
 from worker.tools.common.answering import error_of
-from worker.tools.common.answers import body_of_value, child, outcome_class
+from worker.tools.common.answers import Body, body_of_value, child, outcome_class
 from worker.tools.common.companies import COMPANY_UNKNOWN, Company, find_company, names_of
 from worker.tools.common.prerequisites import ask_database
 from worker.tools.common.records import masked
@@ -186,8 +186,8 @@ def _text(data: bytes | None) -> str | None:
     return None if data is None else masked(data.decode("utf-8", "replace"))
 
 
-def _member(body: object, name: str) -> str | None:
-    value = body.get(name) if isinstance(body, dict) else None
+def _member(body: Body, name: str) -> str | None:
+    value = body.get(name)
     return masked(value) if isinstance(value, str) else None
 
 
