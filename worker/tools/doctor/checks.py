@@ -179,11 +179,11 @@ def checks_of_both(servers: Servers, channel: str | None) -> tuple[Check, ...]:
             connection = database.connection
             return await newest_backup(connection), time.time() + await clock_ahead(connection)
 
-        found = await servers.postgres(newest, ("operation",))
-        if isinstance(found, Problem):
-            status: Status = "skipped" if found.code == POSTGRES_DENIES else "failed"
-            return [CheckResult("backup.newest", found.text, status=status)]
-        taken, now = found
+        known = await servers.postgres(newest, ("operation",))
+        if isinstance(known, Problem):
+            status: Status = "skipped" if known.code == POSTGRES_DENIES else "failed"
+            return [CheckResult("backup.newest", known.text, status=status)]
+        taken, now = known
         topics = await find_topics(servers.cluster, servers.settings.topics_of_channels)
         return [judgements.of_backup(taken, topics, now)]
 

@@ -115,10 +115,9 @@ async def _plan(
         f"company {Company(company, names[company])} has {slots} passports, and its plan {most}"
         for company, slots, most in above
     ]
-    found = [*not_served, *(problem for lane in lanes for problem in lane.refusals.first)]
-    problems = [problem for problem in found if problem.code not in request.allow]
+    refusals = [*not_served, *(problem for lane in lanes for problem in lane.refusals.first)]
     report = RecoverReport(
-        problems=tuple(problems),
+        problems=tuple(problem for problem in refusals if problem.code not in request.allow),
         executed=False,
         operation=None,
         warnings=tuple(warnings),
