@@ -31,12 +31,12 @@ def _wrong(what: str) -> PydanticCustomError:
     return PydanticCustomError("expected", "Expected {what}", {"what": what})
 
 
-def _only(what: str, fits: Callable[[Any], bool], *, is_text: bool = False) -> PlainValidator:
+def _only(what: str, fits: Callable[[Any], bool], *, is_text: bool = False, or_null: bool = False) -> PlainValidator:
     """Accepts fitting values as they are."""
 
     def check(value: object) -> object:
-        if not fits(value):
-            raise _wrong(what + (_got(value) if is_text else ""))
+        if not (fits(value) or (or_null and value is None)):
+            raise _wrong(what + (", or null" if or_null else "") + (_got(value) if is_text else ""))
         return value
 
     return PlainValidator(check)
@@ -87,19 +87,14 @@ def hash_of_key(key: str) -> bytes:
     return sha256(key.encode(errors="replace")).digest()
 
 
-Text = Annotated[str, _only_text("text of at least one character, without control characters", _is_text)]
+_TEXT = "text of at least one character, without control characters"
+_INTEGER = f"an integer from 0 to {_LARGEST_INTEGER}"
+
+Text = Annotated[str, _only_text(_TEXT, _is_text)]
+TextOrNull = Annotated[str | None, _only_text(_TEXT, _is_text, or_null=True)]
 Label = Annotated[str, _only_text("text without control characters", _is_label)]
-TextOrNull = Annotated[
-    str | None,
-    _only_text(
-        "text of at least one character, without control characters, or null", lambda v: v is None or _is_text(v)
-    ),
-]
-Integer = Annotated[int, _only(f"an integer from 0 to {_LARGEST_INTEGER}", _is_integer)]
-IntegerOrNull = Annotated[
-    int | None,
-    _only(f"an integer from 0 to {_LARGEST_INTEGER}, or null", lambda value: value is None or _is_integer(value)),
-]
+Integer = Annotated[int, _only(_INTEGER, _is_integer)]
+IntegerOrNull = Annotated[int | None, _only(_INTEGER, _is_integer, or_null=True)]
 ObjectId = Annotated[str, _only_text("24 hexadecimal digits, as text", is_object_id), AfterValidator(str.lower)]
 # None stands for an absent field; a null in the file is refused.
 Digest = Annotated[bytes | None, _only_text("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(bytes.fromhex)]
