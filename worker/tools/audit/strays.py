@@ -7,7 +7,7 @@ from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.messages.events import cause_of
 from worker.messages.rules import Kind
-from worker.stream.log_reader import Bounds, LogReader
+from worker.stream.log_reader import LogReader
 from worker.tools.common.findings import Findings
 from worker.tools.common.history import LOGS, Topics
 from worker.tools.common.result_record import letter_origin
@@ -60,15 +60,14 @@ class Strays:
 
 async def note_strays_elsewhere(reader: LogReader, topics: Topics, findings: Findings) -> None:
     """Note strays in partitions where no lane has results: a result topic may have more than the command topic."""
-    lanes, bounds = topics.counts[topics.settings.topic_commands], dict[tuple[str, int], Bounds]()
-    kinds = {topics.place(kind, 0)[0]: kind for kind in LOGS}
-    for topic in kinds:
+    lanes = topics.counts[topics.settings.topic_commands]
+    for kind in LOGS:
+        topic, _ = topics.place(kind, 0)
         logs = await reader.bounds(topic, range(lanes, topics.counts[topic]))
-        bounds |= {(topic, partition): log for partition, log in logs.items()}
-    for (topic, partition), log in bounds.items():
-        async for records in reader.read(topic, partition, log.first, log.end):
-            for record in records:
-                note_stray(topics, kinds[topic], record, findings)
+        for partition, log in logs.items():
+            async for records in reader.read(topic, partition, log.first, log.end):
+                for record in records:
+                    note_stray(topics, kind, record, findings)
 
 
 def prefix(kind: Kind | None) -> str:
