@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterator
+from itertools import product
 
 from pydantic import BaseModel
 
@@ -59,12 +60,10 @@ _LIKENESS = 0.8
 def _known() -> Iterator[tuple[str, str]]:
     for path, names in _SINGLE_FIELDS.items():
         yield from ((name, path) for name in names)
-    for role, role_names in _ROLES.items():
-        for field, field_names in _PARTY_FIELDS.items():
-            for role_name in role_names:
-                for field_name in field_names:
-                    yield role_name + field_name, f"parties.{role}.{field}"
-                    yield field_name + role_name, f"parties.{role}.{field}"
+    for (role, role_names), (field, field_names) in product(_ROLES.items(), _PARTY_FIELDS.items()):
+        for role_name, field_name in product(role_names, field_names):
+            yield role_name + field_name, f"parties.{role}.{field}"
+            yield field_name + role_name, f"parties.{role}.{field}"
 
 
 def _plain(name: str) -> str:
