@@ -39,12 +39,8 @@ def write_contract(directory: Path, settings: Settings) -> None:
 
 def _read(folder: Path, names: list[str]) -> Examples:
     """The valid example of each message, by label."""
-    examples = {}
-    for name in names:
-        stem = name.removesuffix(".json")
-        text = (folder / f"{stem}.valid.json").read_text(encoding="utf-8")
-        examples[stem.removesuffix(".v1")] = json.loads(text)
-    return examples
+    stems = [name.removesuffix(".json") for name in names]
+    return {stem.removesuffix(".v1"): json.loads((folder / f"{stem}.valid.json").read_bytes()) for stem in stems}
 
 
 class _Dumper(yaml.SafeDumper):
