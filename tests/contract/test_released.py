@@ -6,6 +6,7 @@ The other way round, a newer version does not start on an older schema.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -68,6 +69,16 @@ def test_a_release_is_read_as_it_was_written(release: Release) -> None:
     assert release.runs.keys() == written.runs.keys()
     for name, runs in written.runs.items():
         assert [[*run.arguments] for run in release.runs[name]] == [_listed(run.arguments) for run in runs], name
+
+
+def test_a_release_is_written_once(tmp_path: Path) -> None:
+    """Without a new version, the statements of the last one would be replaced by today's, and no test compare them."""
+    folder = tmp_path / "9.9.9"
+    this_version().write(folder)
+    kept = (folder / "schema.json").read_bytes()
+    with pytest.raises(FileExistsError):
+        replace(this_version(), migrations={}).write(folder)
+    assert (folder / "schema.json").read_bytes() == kept
 
 
 def test_what_readers_may_query_is_taken_from_the_page() -> None:

@@ -45,8 +45,8 @@ class Release:
         return int(max(self.migrations)[:4])
 
     def write(self, folder: Path) -> None:
-        """Write the files."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the files. Raises `FileExistsError`: what was released stays as it was."""
+        folder.mkdir(parents=True)
         _write_json(folder / _SCHEMA, self.migrations)
         blocks = (f"{_MARK}{package} {name}\n{text}" for (package, name), text in self.statements.items())
         (folder / _STATEMENTS).write_text("".join(blocks), encoding="utf-8")

@@ -7,7 +7,12 @@ from worker.tools.asyncapi.schemas import schemas, text_of
 if __name__ == "__main__":
     release = this_version()
     own, messages = FOLDER / release.version, SCHEMAS / "released" / release.version
-    release.write(own)
+    try:
+        release.write(own)
+    except FileExistsError:
+        raise SystemExit(
+            f"{own} is there. Raise __version__ in worker/__init__.py, or delete it to write it again."
+        ) from None
     messages.mkdir(exist_ok=True)
     for name, schema in schemas().items():
         (messages / name).write_text(text_of(schema), encoding="utf-8")
