@@ -3,6 +3,7 @@
     tests/released/1.0.0/schema.json      the migrations that make its schema, with their checksums
     tests/released/1.0.0/statements.sql   every statement of the worker, of its verbs and of readers
     tests/released/1.0.0/runs.json        arguments for them, from tests/contract/company_statements.py
+    tests/released/1.0.0/promises.json    names that others build on: see promises.py
 
 `python -m tests.released` writes the folder of this version, and `schemas/released/1.0.0`, as the last step of a
 release. From then on, tests/contract/test_released.py runs these statements on the newest schema.
