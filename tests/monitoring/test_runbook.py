@@ -1,8 +1,13 @@
 """The commands of the runbook work."""
 
 import json
+import os
+import pty
 import re
+import subprocess
+from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.deploy.manifests import of_kind, rendered
@@ -69,3 +74,23 @@ def test_its_patch_lets_a_rollout_go_on() -> None:
     rolling, wanted = (one["spec"]["strategy"]["rollingUpdate"] for one in (deployment, patch))
     assert wanted == {"maxUnavailable": 1 + rolling["maxUnavailable"]}
     check({**deployment, "spec": {**deployment["spec"], "strategy": {"rollingUpdate": {**rolling, **wanted}}}})
+
+
+@pytest.mark.parametrize("name", ["runbook/README.md", "recover.md"])
+def test_output_that_goes_to_a_file_is_as_the_verb_writes_it(name: str, tmp_path: Path) -> None:
+    """With a terminal in the pod, files would get colours, other line breaks, and what is meant for stderr."""
+    (block,) = [one for one in blocks(page(name), "sh") if "passport() {" in one and "kubectl" in one]
+    (function,) = re.findall(r"^passport\(\) \{.*?\}$", block, re.MULTILINE | re.DOTALL)
+    (tmp_path / "kubectl").write_text('#!/bin/sh\nprintf "%s " "$@"\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    script = ["bash", "-euc", f"{function}\npassport lanes --json"]
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "USER": "anna"}
+    ours, theirs = pty.openpty()
+    subprocess.run(script, env=environment, stdout=theirs, check=True, timeout=20)
+    os.close(theirs)
+    at_a_terminal = os.read(ours, 4096).decode()
+    os.close(ours)
+    piped = subprocess.run(script, env=environment, capture_output=True, text=True, check=True, timeout=20).stdout
+    assert " exec --stdin --tty " in at_a_terminal
+    assert piped == at_a_terminal.replace(" --tty", "")
+    assert piped.endswith(" -- env PASSPORT_OPERATOR=anna passport-worker lanes --json ")
