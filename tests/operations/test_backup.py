@@ -1,6 +1,7 @@
 """Backups by the scripts of `deploy/scripts`: a lost server is restored, and then lacks nothing that was published."""
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -127,6 +128,19 @@ async def test_standbys_of_a_restored_server_follow_it(archiving: ArchivingPostg
     settings = (archiving.data / "postgresql.auto.conf").read_text()
     assert "restore" not in settings
     assert "recovery" not in settings
+
+
+def test_a_restore_finds_its_archive(tmp_path: Path) -> None:
+    """The server takes a file that it cannot copy for the end of the archive: it would serve without saying a word."""
+    backup, data, archive = (tmp_path / name for name in ("backup", "data", "archive"))
+    backup.mkdir()
+    places = {"BACKUP": str(backup), "DATA": str(data), "ARCHIVE": os.path.relpath(archive)}
+    with pytest.raises(AssertionError, match="exit code"):
+        run_script("restore.sh", places)
+    assert not data.exists()
+    archive.mkdir()
+    run_script("restore.sh", places)
+    assert f"restore_command = 'cp \"{archive}/%f\" \"%p\"'\n" in (data / "postgresql.auto.conf").read_text()
 
 
 def test_a_copy_that_is_not_checked_is_no_backup(tmp_path: Path) -> None:
