@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from copy import deepcopy
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from tests.deploy.manifests import (
 )
 from tests.deploy.pages import PAGES, PRODUCTION, blocks, check_shell, missing_objects, named, page
 from tests.deploy.strict import check
+from tests.infrastructure.tools import tool
 from worker import __version__
+from worker.tools.cli.main import app
 
 ALL = "\n".join(page(name) for name in PAGES)
 
@@ -126,7 +129,22 @@ def test_without_operators_pods_reach_servers_outside_of_the_cluster(tmp_path: P
 def test_objects_that_commands_name_exist() -> None:
     """A command that is pasted finds what it asks for; what else it names, an earlier one has made."""
     assert all(named(ALL, word) for word in ("deployment", "job", "cronjob", "scaledobject"))
-    assert missing_objects(ALL) == {"job/catalogue-1"}
+    assert missing_objects(ALL) == {"job/catalogue-1", "job/revoke-anna"}
+
+
+def test_a_job_of_the_owner_revokes_a_key() -> None:
+    """The workers' role may not. What the page makes of the catalogue's Job is valid, and says who acts."""
+    (block,) = [one for one in blocks(page("companies.md"), "sh") if "revoke-anna" in one]
+    (program,) = re.findall(r"jq '(.*)'", block)
+    template = of_kind(rendered(PRODUCTION), "CronJob")["passport-worker-catalogue"]["spec"]["jobTemplate"]
+    made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "revoke-anna"}, "spec": template["spec"]}
+    done = subprocess.run([tool("jq"), program], input=json.dumps(made), capture_output=True, text=True, check=True)
+    job = json.loads(done.stdout)
+    check(job)
+    (container,) = containers(job["spec"]["template"])
+    assert container["args"][:4] == ["keys", "revoke", "3f2a9c", "--execute"]
+    app.parse_args(container["args"], exit_on_error=False, print_error=False)
+    assert environment(container, ())["PASSPORT_DATABASE_URL"].startswith("postgresql://passports_owner@")
 
 
 def test_patch_of_the_page_lets_all_old_pods_go() -> None:
