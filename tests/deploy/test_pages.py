@@ -129,22 +129,34 @@ def test_without_operators_pods_reach_servers_outside_of_the_cluster(tmp_path: P
 def test_objects_that_commands_name_exist() -> None:
     """A command that is pasted finds what it asks for; what else it names, an earlier one has made."""
     assert all(named(ALL, word) for word in ("deployment", "job", "cronjob", "scaledobject"))
-    assert missing_objects(ALL) == {"job/catalogue-1", "job/revoke-anna"}
+    assert missing_objects(ALL) == {"job/catalogue-1", "job/migrate-plan", "job/revoke-anna"}
+
+
+def _changed(job: Manifest, name: str) -> Manifest:
+    """What a page makes of a Job with `jq`, where it goes on with the Job of this name. Valid, and of the owner."""
+    (block,) = [one for one in blocks(ALL, "sh") if f"job/{name}" in one and "jq '" in one]
+    (program,) = re.findall(r"jq '(.*)'", block)
+    done = subprocess.run([tool("jq"), program], input=json.dumps(job), capture_output=True, text=True, check=True)
+    made: Manifest = json.loads(done.stdout)
+    check(made)
+    (container,) = containers(made["spec"]["template"])
+    app.parse_args(container["args"], exit_on_error=False, print_error=False)
+    assert environment(container, ())["PASSPORT_DATABASE_URL"].startswith("postgresql://passports_owner@")
+    assert made["metadata"]["name"] == name
+    return container
 
 
 def test_a_job_of_the_owner_revokes_a_key() -> None:
-    """The workers' role may not. What the page makes of the catalogue's Job is valid, and says who acts."""
-    (block,) = [one for one in blocks(page("companies.md"), "sh") if "revoke-anna" in one]
-    (program,) = re.findall(r"jq '(.*)'", block)
+    """The workers' role may not."""
     template = of_kind(rendered(PRODUCTION), "CronJob")["passport-worker-catalogue"]["spec"]["jobTemplate"]
-    made = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "revoke-anna"}, "spec": template["spec"]}
-    done = subprocess.run([tool("jq"), program], input=json.dumps(made), capture_output=True, text=True, check=True)
-    job = json.loads(done.stdout)
-    check(job)
-    (container,) = containers(job["spec"]["template"])
-    assert container["args"][:4] == ["keys", "revoke", "3f2a9c", "--execute"]
-    app.parse_args(container["args"], exit_on_error=False, print_error=False)
-    assert environment(container, ())["PASSPORT_DATABASE_URL"].startswith("postgresql://passports_owner@")
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "revoke-anna"}, "spec": template["spec"]}
+    assert _changed(job, "revoke-anna")["args"][:4] == ["keys", "revoke", "3f2a9c", "--execute"]
+
+
+def test_a_job_of_the_new_version_plans_its_migration() -> None:
+    """The pods that run have the old version, by which there is nothing to do."""
+    job = of_kind(rendered(PRODUCTION), "Job")["passport-worker-migrate"]
+    assert _changed(job, "migrate-plan")["args"] == ["migrate", "--plan"]
 
 
 def test_patch_of_the_page_lets_all_old_pods_go() -> None:
