@@ -262,13 +262,15 @@ def test_kept_demo_goes_on_and_what_it_offers_works(kept: Demo) -> None:
 def test_kept_demo_serves_the_example_programs_and_outlives_its_worker(kept: Demo) -> None:
     """In a shell with the lines that it prints and no other setting: programs, and a worker in place of its own.
 
-    Seen to fail before: 401 for the key of the programs, and the demo ended with its worker.
+    Seen to fail before: 401 for the key of the programs; the demo ended with its worker; and behind a worker that was
+    killed, as people do who want to see it lose nothing, the one in its place got no lane, since the small broker keeps
+    members that are gone.
     """
     for name in ("aiokafka_client.py", "confluent_kafka_client.py"):
         assert _run_program(kept, name) == "eu.tracepass.passport.created.v1"
     (worker_id,) = re.findall(rf"^ *(\d+) +{kept.process.pid} .* -m worker run$", "\n".join(_processes()), re.MULTILINE)
-    os.kill(int(worker_id), signal.SIGTERM)
-    kept.wait_for("^The worker has ended with exit code 0; all else goes on")
+    os.kill(int(worker_id), signal.SIGKILL)
+    kept.wait_for("^The worker has ended with exit code -9; all else goes on")
     worker = kept.shell("exec passport-worker run")
     try:
         assert _run_program(kept, "aiokafka_client.py") == "eu.tracepass.passport.created.v1"

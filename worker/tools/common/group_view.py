@@ -69,6 +69,11 @@ async def has_members(cluster: Cluster, group_id: str) -> bool:
     return bool(await _members(cluster, group_id))
 
 
+async def members(cluster: Cluster, group_id: str) -> list[GroupMember]:
+    """The members of the group. Raises `CLUSTER_ERRORS`."""
+    return [member for member, _ in await _members(cluster, group_id)]
+
+
 async def _members(cluster: Cluster, group_id: str) -> list[tuple[GroupMember, bytes]]:
     """The members of a group, and their assignments as Kafka holds them."""
     response = await cluster.ask_group_coordinator(group_id, DescribeGroupsRequest([group_id]))

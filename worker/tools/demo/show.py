@@ -12,13 +12,16 @@ from pathlib import Path
 from shlex import quote
 from typing import Self
 
+from aiokafka.protocol.group import LeaveGroupRequest
 from rich.console import Console
 
 from worker.messages.rules import CREATED, REPLAYED
 from worker.settings import PREFIX, VARIABLES, Settings
+from worker.stream.cluster.connection import Cluster
 from worker.tools.audit.audit import audit
 from worker.tools.cli.errors import Failed
 from worker.tools.cli.progress import display
+from worker.tools.common.group_view import members
 from worker.tools.common.progress import Progress
 from worker.tools.common.selection import Range
 from worker.tools.common.servers import SERVER_ERRORS, both_servers
@@ -116,7 +119,7 @@ async def _demo(settings: Settings, console: Console, options: Options, interrup
             say(console, *_things_to_try(set_up, folder, play, options))
             say(console, f"The console is at {console_page.url}, and metrics at {set_up.worker.url}/metrics")
             say(console, f"Factories go on, with {ENDLESS_RATE:g} commands a second, until Ctrl-C.")
-            await _go_on(set_up, console, slow_play, interruption)
+            await _go_on(set_up, console, slow_play, interruption, embedded=options.embedded)
             say(console, "Ending …")
 
 
@@ -190,7 +193,7 @@ def write_settings(file: Path, exports: Iterable[str], *, embedded: bool) -> Non
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-async def _go_on(set_up: Stage, console: Console, play: Play, interruption: Interruption) -> None:
+async def _go_on(set_up: Stage, console: Console, play: Play, interruption: Interruption, *, embedded: bool) -> None:
     """Wait for Ctrl-C. Meanwhile somebody may stop the worker, and start another one by hand."""
     has_ended = False
     while not interruption.asked.is_set() and not play.is_over():
@@ -199,5 +202,20 @@ async def _go_on(set_up: Stage, console: Console, play: Play, interruption: Inte
                 server.assert_running()
         if not has_ended and (code := set_up.worker.exit_code) is not None:
             has_ended = True
+            if code < 0 and embedded:
+                await _leave_for(set_up.settings)
             say(console, f"The worker has ended with exit code {code}; all else goes on. Start another: {RUN_AGAIN}")
         await asyncio.sleep(_REFRESH_SECONDS)
+
+
+async def _leave_for(settings: Settings) -> None:
+    """Leave the group in place of a worker that was killed. Raises `CLUSTER_ERRORS`.
+
+    Kafka drops a member without heartbeats. The embedded broker keeps it, so that the next worker would get no lane.
+    """
+    cluster = Cluster(settings)
+    try:
+        for member in await members(cluster, settings.group_id):
+            await cluster.ask_group_coordinator(settings.group_id, LeaveGroupRequest(settings.group_id, member.id))
+    finally:
+        await cluster.close()
