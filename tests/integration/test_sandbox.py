@@ -163,6 +163,28 @@ def test_example_programs_run_against_it(settings_of_one: dict[str, str], tmp_pa
     check_event("created", last["body"].encode())
 
 
+@pytest.mark.repeat
+def test_a_group_whose_member_was_killed_gets_no_records_as_the_page_says(settings_of_one: dict[str, str]) -> None:
+    """Not after its session has timed out either. Once the broker can do that, the page and the demo need not."""
+    told = (REPOSITORY / "schemas" / "test.md").read_text(encoding="utf-8")
+    assert "It keeps members of a consumer group that were killed" in " ".join(told.split())
+    assert _answer(settings_of_one, "tp_guessed", "6650a1b2c3d4e5f6a7b8c9d0")[1]["status"] == 401
+    program = """
+import os, sys
+from confluent_kafka import Consumer
+options = {"session.timeout.ms": 6000, "auto.offset.reset": "earliest"}
+servers = {"bootstrap.servers": os.environ["KAFKA_BOOTSTRAP_SERVERS"], "group.id": "labels"}
+consumer = Consumer({**servers, **options})
+consumer.subscribe([os.environ["PASSPORT_TOPIC_REJECTED"]])
+record = consumer.poll(12.0)
+print(record is not None and record.error() is None, flush=True)
+os._exit(0)
+"""
+    for gets_records in (True, False):
+        done = subprocess.run([sys.executable, "-c", program], env=settings_of_one, capture_output=True, text=True)
+        assert done.stdout.strip() == str(gets_records), done.stderr
+
+
 _PAGE = (REPOSITORY / "schemas" / "test.md").read_text(encoding="utf-8")
 _SCRIPTS = re.findall(r"^```sh\n([^`]*passport-worker sandbox.*?)^```", _PAGE, re.DOTALL | re.MULTILINE)
 
