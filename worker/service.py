@@ -213,7 +213,7 @@ class Worker:
                 await self._check(self._preflight.of_kafka)
             except Exception as error:
                 if not isinstance(error, CannotStart):
-                    await self._cluster.close()  # the next attempt connects anew
+                    await self._cluster.close()  # the next attempt connects again
                 raise
 
     async def _check(self, checks: Sequence[Check]) -> None:

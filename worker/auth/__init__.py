@@ -1,1 +1,1 @@
-"""Tells whose a command is: key sets of OAuth issuers, access tokens, public keys and signatures."""
+"""Finds out who sent a command: key sets of OAuth issuers, access tokens, public keys and signatures."""

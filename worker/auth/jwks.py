@@ -103,7 +103,7 @@ class JwksSource:
         self._last = _LastRead()
         self._reading: asyncio.Task[None] | None = None
         self._patience_ends_at = -inf
-        # Since when a token of an unknown key has waited for a server that has not answered yet.
+        # Since when tokens of unknown keys have waited for a server that does not answer; None if none waits.
         self._waiting_since: float | None = None
 
     async def key(self, key_id: str) -> VerificationKey | None:

@@ -28,7 +28,7 @@ class NotAKey(ValueError):
 
 
 def public_key(jwk: Mapping[str, object]) -> PublicKey:
-    """The key of a JWK whose curve is in `ALGORITHMS`. Raises `NotAKey` where no private key has such a point."""
+    """The key of a JWK whose curve is in `ALGORITHMS`. Raises `NotAKey` if no private key can have this point."""
     x = _coordinate(jwk, "x")
     if jwk["crv"] == "Ed25519":
         # Libraries accept any 32 bytes. But anybody can sign for a point of small order, and libraries disagree about

@@ -1,4 +1,4 @@
-"""A batch: one lane's share of a turn, from its records over its commands to its answers."""
+"""A batch: one lane's share of a turn, with its records, commands and answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ class Batch:
         return Activity(self.lane, self.start)
 
     def check_offsets(self) -> None:
-        """Raise `OutOfPlace` unless the log has just these commands from `start` to below `stop` (guard B21)."""
+        """Raise `OutOfPlace` unless these are all commands of the log from `start` to below `stop` (guard B21)."""
         # By the commands, not the records, so that an envelope that was opened for another record shows, too.
         offsets = [command.source.offset for command in self.commands]
         if len(offsets) == self.stop - self.start and offsets == [*range(self.start, self.stop)]:

@@ -29,7 +29,7 @@ class Remedy(Enum):
     WAIT = "wait"
     # Another session holds a lane: the others go on without it.
     LEAVE = "leave"
-    # The turn was too large.
+    # The turn was too large: the caller makes smaller ones.
     SHRINK = "shrink"
     # One lane may be the cause: each lane is tried alone.
     ISOLATE = "isolate"
@@ -104,7 +104,7 @@ class Processor:
     async def _with_retries(self, turn: Sequence[Batch]) -> None:
         """Run a turn, and run it again a few times after a deadlock or a serialization failure.
 
-        Raises `RetriesExhausted` where these go on. `ConcurrentUpdate` is raised as it is: a record may be its cause.
+        Raises `RetriesExhausted` if these continue. Raises `ConcurrentUpdate` as it is: a record may be the cause.
         """
         attempts = _ATTEMPTS if len(turn) == 1 else _ATTEMPTS_TOGETHER
         try:

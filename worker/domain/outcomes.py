@@ -10,7 +10,7 @@ from worker.domain.command import FieldErrors, Party
 
 
 class Created(NamedTuple):
-    """Rule 13: a new passport. `overage_price_cents` is set where it was charged as confirmed overage."""
+    """Rule 13: a new passport. `overage_price_cents` is set if it was charged as confirmed overage."""
 
     passport_id: str
     company_id: str

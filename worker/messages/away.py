@@ -1,4 +1,4 @@
-"""The sentences about a server that is away. `/readyz`, the log, verbs and the console all say them."""
+"""Sentences about a server that is away. `/readyz`, the log, verbs and the console all use them."""
 
 import os
 import re

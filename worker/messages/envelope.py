@@ -56,7 +56,7 @@ class Limits:
 
 
 class Record(NamedTuple):
-    """A record as Kafka holds it. `unreadable` is set where the client library itself could not read it."""
+    """A record as Kafka holds it. `unreadable` is set if the client library could not read it."""
 
     topic: str
     partition: int

@@ -91,7 +91,7 @@ def _plain_object(value: bytes, max_depth: int) -> JsonObject | None:
     return parsed
 
 
-# orjson writes no deeper objects.
+# orjson refuses to write deeper objects.
 _MOST_LEVELS = 254
 # All parsers read and write smaller integers alike.
 _EXACT = 2**53
@@ -102,7 +102,7 @@ _NOT_PLAIN = -(2**31)
 def _keys_of(value: JsonObject, max_depth: int) -> int:
     """The number of keys of an object and of those inside it.
 
-    Negative where lists or other numbers are inside, or objects nest deeper than `max_depth`.
+    Negative if there are lists or other numbers inside, or objects nest deeper than `max_depth`.
     """
     if max_depth == 0:
         return _NOT_PLAIN

@@ -46,15 +46,15 @@ class OutcomeRow(Generic[SomeOutcome]):
     code: str
     kind: Kind = Kind.REJECTED
     status: int
-    """As the REST API's."""
+    """The REST API's status code."""
     error: str = ""
-    """The body's sentence. A gap `{0.x}` takes the outcome's attribute `x`."""
+    """The member `error` of the body. A gap `{0.x}` takes the outcome's attribute `x`."""
     conflict: str | None = None
-    """The body's code of a conflict."""
+    """The member `conflict` of the body."""
     members: Callable[[SomeOutcome], Mapping[str, object]] = lambda _: {}
     """Further members of the body, from the outcome's values."""
     message: str | None = None
-    """A second sentence in the body."""
+    """The member `message` of the body."""
     explanation: str
     """For people who ask why. `worker.tools.common.why` fills its gaps from the body."""
     is_by_plan: bool = False

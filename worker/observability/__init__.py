@@ -1,1 +1,1 @@
-"""Listeners of the line: metrics, spans, logs. The line tells them its events and asks them nothing. And `health`."""
+"""Listeners of the line: metrics, spans and logs. They receive its events and return nothing. Also `health`."""

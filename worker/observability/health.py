@@ -32,7 +32,7 @@ class HealthServer:
             await web.TCPSite(self._runner, self._host, self._port).start()
 
     async def close(self) -> None:
-        """Stop it, if it ever started."""
+        """Stop serving, if it ever started."""
         await self._runner.cleanup()
 
     async def _show_metrics(self, request: web.Request) -> web.Response:

@@ -21,7 +21,7 @@ Destination = Callable[[Kind, LaneName], tuple[str, int]]
 
 
 class Activity(NamedTuple):
-    """The work on a lane: the batch that starts at an offset, or the opening of the lane where `start` is None."""
+    """The work on a lane: the batch from the offset `start` on or, if `start` is None, the opening of the lane."""
 
     lane: LaneName
     start: int | None = None
@@ -117,7 +117,7 @@ class Hooks:
         """The records of a batch, up to below the offset `stop`, became these commands."""
 
     def troubled(self, lane: LaneName, event: str, error: type[Exception], offset: int) -> None:
-        """The current batch of a lane failed at an offset and goes on: `batch_failed` or `record_refused`."""
+        """The current batch of a lane failed at an offset, but continues: `batch_failed` or `record_refused`."""
 
     def too_large(self) -> None:
         """The current batches were too much for one transaction. Smaller parts follow."""
@@ -144,7 +144,7 @@ class Hooks:
         """A transaction in Postgres is committed."""
 
     def turn(self, turn: Turn) -> None:
-        """A turn that had commands is in Postgres."""
+        """Postgres has committed a turn that had commands."""
 
     def visible(self, appended_ms: Sequence[Sequence[int]]) -> None:
         """Readers see the results of batches, whose commands were appended at these times, the oldest first."""

@@ -157,7 +157,7 @@ class Metrics:
             "Partitions that the group gave this worker; 0 while the group shares them out anew.",
         )
 
-        # The surroundings
+        # Servers, keys and certificates
         self.server_up = gauge("passport_server_up", "1 while the server answers: postgres, kafka.", ("server",))
         self.jwks_up = gauge(
             "passport_jwks_up", "1 after a good read of the authorization server's keys, 0 after a bad one."

@@ -133,7 +133,7 @@ class Tracing(Hooks):
             detach(token)
 
     def troubled(self, lane: LaneName, event: str, error: type[Exception], offset: int) -> None:
-        """Mark the batch as failed, even where all of its commands are answered in the end."""
+        """Mark the batch as failed, even if all of its commands are answered in the end."""
         span = _current_spans().get((lane.topic, lane.partition), INVALID_SPAN)
         span.add_event(event, {names.ERROR_TYPE: error.__name__, names.MESSAGING_KAFKA_OFFSET: offset})
         span.set_attribute(names.ERROR_TYPE, error.__name__)

@@ -95,7 +95,7 @@ def postgres_fault(error: BaseException, database: Database) -> CheckResult:
 
 
 def meaning_of(error: Exception) -> Exception:
-    """The port's exception for one of the driver; any other exception, such as a defect, is returned as it is."""
+    """Translate an exception of the driver to one of the port. Returns any other, such as a defect, as it is."""
     if isinstance(error, LostLane | StoreUnavailable | Retriable | BadRecord):
         return error
     if isinstance(error, asyncpg.PostgresError):

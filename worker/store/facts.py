@@ -163,5 +163,5 @@ def _with_numbers(statements: str, **numbers: Collection[int]) -> str:
 
 
 def _rows(row: asyncpg.Record, *columns: str) -> Iterable[Any]:
-    """Rows of columns that come as arrays; an array of nothing comes as null."""
+    """Rows of columns that come as arrays; an empty array comes as null."""
     return zip(*(row[column] or () for column in columns), strict=True)

@@ -1,4 +1,4 @@
-"""Named moments at which a crash is interesting (DESIGN: Crash points)."""
+"""Named moments at which tests crash or freeze a worker (DESIGN: Crash points)."""
 
 
 def reach(point: str) -> None:

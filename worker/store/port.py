@@ -172,7 +172,7 @@ class Store(Protocol):
         """A of every lane of a group on these topics, by topic and partition; None for a lane that never ran."""
 
     async def start_lane(self, token: FencingToken, offset: int, topic: TopicIdentity | None = None) -> Position:
-        """Begin a lane that never ran at `offset`, and note its topic where the lane does not know it.
+        """Begin a lane that never ran at `offset`, and note its topic if the lane does not know it.
 
         Returns the position of the lane. Raises `LostLane`.
         """
@@ -184,7 +184,7 @@ class Store(Protocol):
         """Raise lower bounds of E: Kafka has every answer below them. Skips tokens that are no longer good."""
 
     async def answers(self, token: FencingToken, start: int, stop: int, limit: int) -> list[Answer]:
-        """The first answers of [start, stop) in the ledger, in order: at most `limit`, fewer where they are large."""
+        """The first answers of [start, stop) in the ledger, in order: at most `limit`, and fewer if they are large."""
 
     async def look_up(self, commands: Sequence[Command], most_bytes: int) -> Facts:
         """The keys, companies and products that the commands name. No turn changes them, so they need no lock.

@@ -54,7 +54,7 @@ async def _look(lane: Lane, consumer: Consumer, shared: LaneDependencies) -> Non
             raise committed
         if committed is not None:
             stands_at = committed.offset
-        else:  # Kafka has forgotten it, and A is near; or the lane never ran
+        else:  # Kafka has forgotten the offset, and A is close to it; or the lane never ran
             applied = await shared.store.applied(lane.name.group_id, [topic])
             stands_at = applied.get((topic, partition)) or first
     stands_at = max(first, stands_at)

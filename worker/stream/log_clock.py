@@ -1,4 +1,4 @@
-"""The brokers' clocks, by the append times of the newest commands."""
+"""Bounds the brokers' clocks, by the append times of the newest commands."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Opening lanes, step by step as DESIGN numbers them: register, fence, confirm, compare positions, emit again, run."""
+"""Opens lanes, in the steps that DESIGN numbers: register, fence, confirm, compare positions, emit again, run."""
 
 import asyncio
 import time
@@ -177,7 +177,7 @@ class Opening:
     # 4. Confirm
 
     async def _confirm(self, lanes: Collection[Lane]) -> None:
-        """Make our producer the only one in the lists of these lanes, where their epochs are still ours."""
+        """Make our producer the only one in the lists of these lanes, if their epochs are still ours."""
         if not lanes:
             return
         failpoints.reach("fence")

@@ -56,8 +56,8 @@ class Reader:
             in_place = [poll for poll in polls if await self._in_place(poll)]
             fetched = fetched_partitions(self._consumer)
             ready = [poll for poll in in_place if poll.topic_partition in fetched]
-            # One partition after the other: decoded records take far more memory than their bytes, and a partition that
-            # cannot be read must not take the records of others with it (guard B18).
+            # One partition after another: decoded records take far more memory than their bytes, and a partition that
+            # cannot be read must not cost the others their records (guard B18).
             for poll in ready:
                 await self._read(poll)
             if in_place and not ready:

@@ -90,7 +90,7 @@ class Sessions:
         self.tasks.append(asyncio.create_task(self._serve(share), name=name))
 
     async def _serve(self, share: _Share) -> None:
-        """Run one session after the other until closed. Lanes apart rejoin the main ones when they work well."""
+        """Run one session after another until closed. Lanes apart rejoin the main ones when they work well."""
         is_well = False
         while not (is_well or self._closing.is_set()):
             owner = Owner(self._generation, self._member, await self._new_id())
@@ -134,12 +134,12 @@ class Sessions:
 
     async def _close_producer(self, session: Session) -> None:
         await session.emitter.end_sending()
-        # Only now: fencing relies on it that producers in this set send nothing more.
+        # Only now: `fence` relies on the set, whose producers must send nothing more.
         self._shared.ended_producers.add(session.id)
         await session.emitter.close()
 
     async def _new_id(self) -> str:
-        """Return a new transactional id, whose coordinator is not known to be silent if one of several is not."""
+        """Return a new transactional id. Tries a few, to find one whose coordinator is not silent."""
         settings, cluster = self._shared.settings, self._shared.cluster
         for _ in range(IDS_TRIED):
             new_id = f"{settings.group_id}.{settings.topic_commands}.{uuid4().hex}"

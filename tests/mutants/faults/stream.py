@@ -326,7 +326,7 @@ FAULTS = (
         "a producer counts as ended only when it sends nothing more",
         _SESSIONS,
         "        await session.emitter.end_sending()\n"
-        "        # Only now: fencing relies on it that producers in this set send nothing more.\n"
+        "        # Only now: `fence` relies on the set, whose producers must send nothing more.\n"
         "        self._shared.ended_producers.add(session.id)\n",
         "        self._shared.ended_producers.add(session.id)\n        await session.emitter.end_sending()\n",
         ("tests/unit/test_sessions.py",),

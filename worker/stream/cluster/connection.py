@@ -167,7 +167,7 @@ class Cluster:
             await ask_silent(await self.client())
 
     async def ask(self, request: Request) -> Response:
-        """Ask one broker after the other until one answers: a broker may hang, and another may have died."""
+        """Ask one broker after another until one answers: a broker may hang, and another may have died."""
         client = await self.client()
         async with asyncio.timeout(ANSWER_SECONDS):
             async for attempt in _at_once(_ANOTHER_MAY_ANSWER, BROKERS_ASKED):

@@ -109,7 +109,7 @@ def _tokens(settings: Settings) -> Callable[[], _Token | Awaitable[_Token]]:
         )
         return _Token(await endpoint.token(), endpoint.refuse)
 
-    # Somebody else renews the file in time, such as Kubernetes the token of a service account.
+    # Somebody else renews the file in time, as Kubernetes does for the token of a service account.
     if file := settings.kafka_oauth_token_file:
         return lambda: _Token(read_secret("PASSPORT_KAFKA_OAUTH_TOKEN_FILE", file))
     return token_of_endpoint

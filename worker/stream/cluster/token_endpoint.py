@@ -1,4 +1,4 @@
-"""Access tokens for Kafka from an authorization server, by the credentials of a client (RFC 6749, section 4.4)."""
+"""Gets access tokens for Kafka from an authorization server, with client credentials (RFC 6749, section 4.4)."""
 
 import asyncio
 import json
