@@ -48,7 +48,7 @@ def make_verifier(settings: Settings, metrics: Metrics, store: PostgresStore) ->
     assert settings.oauth_audience is not None
     # Only a URL needs a copy in Postgres: its server can be away when the worker starts.
     kept = KeptKeySet(store, settings.oauth_issuer, settings.oauth_jwks) if is_url(settings.oauth_jwks) else None
-    source = JwksSource(settings.oauth_jwks, tell=metrics.keys_read, kept=kept)
+    source = JwksSource(settings.oauth_jwks, on_read=metrics.keys_read, kept=kept)
     return TokenVerifier(
         source,
         settings.oauth_issuer,

@@ -386,9 +386,9 @@ class Settings(BaseSettings):
         prefix = f"{name}." if name else ""
         topics = {topic: f"{prefix}{getattr(self, topic)}" for topic in _TOPICS}
         topics["topic_dead_letters"] = f"{prefix}{self.dead_letter_topic}"
-        own = self.model_copy(update={**topics, "channels": "", "default_channel": True})
-        own._channel = name or self._channel
-        return own
+        settings = self.model_copy(update={**topics, "channels": "", "default_channel": True})
+        settings._channel = name or self._channel
+        return settings
 
     def serving(self, names: Collection[str]) -> "Settings":
         """The settings of a worker that serves these channels. Unlike `of_channel`, names of topics have no prefix."""
@@ -398,7 +398,7 @@ class Settings(BaseSettings):
     @property
     def channel_of_topic(self) -> Mapping[str, str]:
         """The channel of each command topic."""
-        return {topic: own.channel for topic, own in self.by_commands.items()}
+        return {topic: settings.channel for topic, settings in self.by_commands.items()}
 
     @property
     def by_commands(self) -> Mapping[str, "Settings"]:

@@ -121,7 +121,7 @@ async def test_the_outage_ends_although_no_token_comes(server: Server, monkeypat
     """The server is asked beside: the first token hours later is not refused for what was. Seen to fail without."""
     monkeypatch.setattr(jwks, "WATCH_SECONDS", 0.01)
     told = list[bool]()
-    source = JwksSource(str(server.path), server.clock, tell=told.append)
+    source = JwksSource(str(server.path), server.clock, on_read=told.append)
     watching = asyncio.create_task(TokenVerifier(source, ISSUER, AUDIENCE, "company_id").watch())
     assert await _is_given_up(source, "one") is False
     server.wait(jwks.WAIT_SECONDS)

@@ -370,7 +370,7 @@ def test_an_empty_set_is_a_set() -> None:
 async def test_every_read_is_told_with_what_came_of_it(server: KeyServer) -> None:
     """Operators see a key server that is away before tokens are refused."""
     clock, told = Clock(), list[bool]()
-    source = JwksSource(server.url, clock, tell=told.append)
+    source = JwksSource(server.url, clock, on_read=told.append)
     await source.key("one")
     server.status = 500
     clock.seconds += jwks.MAX_AGE_SECONDS

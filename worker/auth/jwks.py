@@ -82,7 +82,7 @@ class _LastRead:
 class JwksSource:
     """Keys by id. `location` is an http(s) URL or a path; `now` is a monotonic clock in seconds.
 
-    `tell` is called after each read, with whether it succeeded. `kept` has keys that an earlier process read. They
+    `on_read` is called after each read, with whether it succeeded. `kept` has keys that an earlier process read. They
     count until this process has read some.
     """
 
@@ -92,13 +92,13 @@ class JwksSource:
         now: Callable[[], float] = time.monotonic,
         *,
         timeout_seconds: float = 3.0,
-        tell: Callable[[bool], None] = lambda good: None,
+        on_read: Callable[[bool], None] = lambda good: None,
         kept: KeptKeys | None = None,
     ) -> None:
         self._location = location
         self._timeout_seconds = timeout_seconds
         self._now = now
-        self._tell = tell
+        self._on_read = on_read
         self._kept = None if kept is None else _Keeper(kept)
         self._last = _LastRead()
         self._reading: asyncio.Task[None] | None = None
@@ -170,7 +170,7 @@ class JwksSource:
             problem = f"Expected a readable JWKS, got {type(error).__name__}"
         if problem is not None:
             log.warning("jwks_unavailable", reason=problem)
-        self._tell(problem is None)
+        self._on_read(problem is None)
         self._last = _LastRead(document, keys, self._now(), problem)
         if self._kept is not None:
             await self._kept.save(document)

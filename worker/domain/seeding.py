@@ -46,8 +46,8 @@ def _template(template_fields: str) -> Mapping[str, tuple[str, str]]:
     fields = cast(list[dict[str, Json]], json.loads(template_fields))
     keys = [(cast(str, field["key"]), field.get("defaultValue")) for field in fields]
     made = {key: (compact_json(key), _approved("template", default) or _EMPTY) for key, default in keys}
-    own = sum(getsizeof(key) + getsizeof(both) + sum(map(getsizeof, both)) for key, both in made.items())
-    _templates.put((template_fields,), made, getsizeof(made) + own)
+    entries = sum(getsizeof(key) + getsizeof(both) + sum(map(getsizeof, both)) for key, both in made.items())
+    _templates.put((template_fields,), made, getsizeof(made) + entries)
     return made
 
 

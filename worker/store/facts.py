@@ -159,7 +159,7 @@ def check_lanes(expected: Sequence[ExpectedPosition], lanes: Iterable[tuple[int,
 
 def _with_numbers(statements: str, **numbers: Collection[int]) -> str:
     """Statements with arrays of numbers in place of `{name}`."""
-    return statements.format_map({name: f"{{{integers(own)}}}" for name, own in numbers.items()})
+    return statements.format_map({name: f"{{{integers(values)}}}" for name, values in numbers.items()})
 
 
 def _rows(row: asyncpg.Record, *columns: str) -> Iterable[Any]:

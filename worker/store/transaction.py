@@ -35,8 +35,8 @@ class PostgresTransaction(Gathering):
         # Only a created passport registers a GTIN: a claim without one must not be committed.
         await self._settle_gtins(created)
         lane_ids = [position.token.lane_id for position in self._expected]
-        rows = [answer for own in answers for answer in own]
-        row_lanes = [lane_id for lane_id, own in zip(lane_ids, answers, strict=True) for _ in own]
+        rows = [answer for lane_answers in answers for answer in lane_answers]
+        row_lanes = [lane_id for lane_id, lane_answers in zip(lane_ids, answers, strict=True) for _ in lane_answers]
         bodies = {answer.passport_id: answer.value for answer in rows if not answer.replayed}
         framed = [
             self._frames.take_apart(passport.product, bodies[passport.passport_id], own_of(passport))

@@ -105,18 +105,18 @@ async def read_ends(shared: LaneDependencies, starts: Mapping[TopicPartition, in
     """See `Reading.end`. Raises `CLUSTER_ERRORS`, and `ResultsHidden`."""
     ends: dict[TopicPartition, int | None] = {}
     reader = LogReader(shared.cluster)
-    for topic, own in by_topic(starts).items():
-        bounds = await reader.bounds(topic, list(own))
-        offsets = {at: max(start, bounds[at].first) for at, start in own.items()}
+    for topic, topic_starts in by_topic(starts).items():
+        bounds = await reader.bounds(topic, list(topic_starts))
+        offsets = {at: max(start, bounds[at].first) for at, start in topic_starts.items()}
         # A partition without a command from its start on has no results to find, and keeps 0.
         since = await reader.appended_at(topic, offsets)
-        own_ends: dict[int, int | None] = dict.fromkeys(own, 0)
+        topic_ends: dict[int, int | None] = dict.fromkeys(topic_starts, 0)
         channel, log_ends = shared.settings.by_commands[topic], {at: log.end for at, log in bounds.items()}
         try:
-            own_ends |= await published_ends(channel, shared.cluster, since, log_ends)
+            topic_ends |= await published_ends(channel, shared.cluster, since, log_ends)
         except TopicAuthorizationFailedError:
-            own_ends |= dict.fromkeys(since, None)
-        ends |= {TopicPartition(topic, partition): end for partition, end in own_ends.items()}
+            topic_ends |= dict.fromkeys(since, None)
+        ends |= {TopicPartition(topic, partition): end for partition, end in topic_ends.items()}
     return ends
 
 

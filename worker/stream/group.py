@@ -172,7 +172,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     async def log_ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         """See `Consumer`."""
-        led = [partition for own in self.by_leader(partitions) for partition in own]
+        led = [partition for group in self.by_leader(partitions) for partition in group]
         if not led:
             return {}
         async with asyncio.timeout(ANSWER_SECONDS):

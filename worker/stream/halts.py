@@ -86,11 +86,11 @@ class Halts:
     async def _look(self) -> None:
         """Halt lanes whose positions still do not fit, and release the others. Lanes without an answer stay."""
         lanes = set(self._lanes)
-        own = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
+        held = {lane: self._tokens[lane] for lane in lanes if lane in self._tokens}
         # Not the opening's `LogEnds`: it returns each answer only once, and this must not take one from the opening.
         log_ends = LogEnds(self._consumer, asyncio.Event())
-        logs = await log_ends.known([lane.partition for lane in own], ANSWER_SECONDS)
-        answers = await read_positions(own, logs, self._forgotten, self._shared, self._consumer)
+        logs = await log_ends.known([lane.partition for lane in held], ANSWER_SECONDS)
+        answers = await read_positions(held, logs, self._forgotten, self._shared, self._consumer)
         known = {lane: answer for lane, answer in answers.items() if isinstance(answer, LanePositions)}
         ahead = {lane.partition: at.log.end for lane, at in known.items() if at.emitted > at.position.applied}
         newest = await newest_results(self._shared.settings, self._shared.cluster, ahead)
@@ -102,7 +102,7 @@ class Halts:
             elif positions is not None and reason is not None:
                 lane.lag.stands_at = min(positions.position.applied, positions.emitted)
                 self.halt(lane, reason)
-            elif lane not in own:
+            elif lane not in held:
                 # Its fence was refused. The opening tries again, and the lane stays halted meanwhile.
                 self._lanes.discard(lane)
                 lane.wait("opening")

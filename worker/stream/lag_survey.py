@@ -25,8 +25,8 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, share
             idle = {lane.partition: lane for lane in lanes.values() if not lane.wants_records and lane not in looks}
             # One task a leader, and no task waits for another, so that a silent leader delays only its own lanes.
             for led in consumer.by_leader(idle):
-                own = [idle[partition] for partition in led]
-                looks |= dict.fromkeys(own, asyncio.create_task(_survey(own, consumer, shared)))
+                led_lanes = [idle[partition] for partition in led]
+                looks |= dict.fromkeys(led_lanes, asyncio.create_task(_survey(led_lanes, consumer, shared)))
     finally:
         for look in looks.values():
             look.cancel()

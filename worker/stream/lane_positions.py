@@ -114,8 +114,7 @@ async def read_positions(
     all_committed, applied = await _all_positions(shared, consumer)
     without_offset = [partition for partition, offset in all_committed.items() if offset is None]
     positions = await shared.store.positions(lanes.values())
-    own = {lane.partition: positions.get(token) for lane, token in lanes.items()}
-    noted = {partition: position.emitted for partition, position in own.items() if position is not None}
+    noted = {lane.partition: known.emitted for lane, token in lanes.items() if (known := positions.get(token))}
     # Results of lanes that are not being placed only show lost commits, so they are read from A on. Such a reading says
     # nothing about E of its lane: for that, a reading must begin at the lane's noted bound or before.
     starts = {at: noted.get(at, applied.get(at) or 0) for at in without_offset}

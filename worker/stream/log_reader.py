@@ -158,7 +158,8 @@ class LogReader:
                         await client.force_metadata_update()
                     await wait_for_topic(client, topic)
                     led = _by_leader(client, topic, partitions)
-                    answers = await asyncio.gather(*(client.send(node, request(own)) for node, own in led.items()))
+                    sent = (client.send(node, request(numbers)) for node, numbers in led.items())
+                    answers = await asyncio.gather(*sent)
                     _check(answers)
                     return list(answers)
         raise AssertionError("stamina returns or raises")
@@ -173,7 +174,7 @@ def _by_leader(client: AIOKafkaClient, topic: str, partitions: Collection[int]) 
     led, without = partitions_by_leader(client, [TopicPartition(topic, partition) for partition in partitions])
     if without:
         raise LeaderNotAvailableError(f"{topic}/{without[0].partition}")
-    return {node: [partition for _, partition in own] for node, own in led.items()}
+    return {node: [partition for _, partition in partitions] for node, partitions in led.items()}
 
 
 def _check(answers: Collection[Response]) -> None:

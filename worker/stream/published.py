@@ -42,11 +42,11 @@ async def published_ends(
     ends = dict.fromkeys(since_ms, 0)
     committed, uncommitted = LogReader(cluster), LogReader(cluster, committed=False)
     for topic, numbers in (await _result_partitions(settings, cluster, since_ms)).items():
-        for number, own in numbers.items():
+        for number, sources in numbers.items():
             stop = (await uncommitted.bounds(topic, [number]))[number].end
             if (await committed.bounds(topic, [number]))[number].end < stop:
                 raise ResultsHidden(f"a transaction is open in {topic}/{number}")
-            oldest_ms = min(since_ms[partition] for partition in own)
+            oldest_ms = min(since_ms[partition] for partition in sources)
             start = (await committed.first_since(topic, [number], before(settings, oldest_ms)))[number]
             async for records in committed.read(topic, number, start, stop):
                 for cause in _causes(records, settings.topic_commands, log_ends):
@@ -75,8 +75,8 @@ async def newest_results(
     This only explains why a lane halts, and a worker may lack the right to read results. Errors are logged.
     """
     newest: dict[TopicPartition, int | None] = {}
-    for topic, own in by_topic(log_ends).items():
-        offsets = await _newest_of_channel(settings.by_commands[topic], cluster, own)
+    for topic, ends in by_topic(log_ends).items():
+        offsets = await _newest_of_channel(settings.by_commands[topic], cluster, ends)
         newest |= {TopicPartition(topic, partition): offset for partition, offset in offsets.items()}
     return newest
 
@@ -111,9 +111,9 @@ async def _result_partitions(
         # Do not skip a missing topic: results in it would not count, and lanes would publish them again.
         if topic not in counts:
             raise UnknownTopicOrPartitionError(topic)
-        own = result_partitions[topic] = {}
+        sources = result_partitions[topic] = {}
         for partition in sorted(partitions):
-            own.setdefault(partition % counts[topic], []).append(partition)
+            sources.setdefault(partition % counts[topic], []).append(partition)
     return result_partitions
 
 

@@ -76,7 +76,7 @@ FAULTS = (
         "halt-of-a-fence-counts-again",
         "a lane whose fence stays refused is halted all the while",
         "worker/stream/halts.py",
-        "            elif lane not in own:\n",
+        "            elif lane not in held:\n",
         "            elif lane not in lanes:\n",
         ("tests/unit/test_opening.py",),
     ),

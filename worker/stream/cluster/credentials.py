@@ -15,7 +15,7 @@ from worker.settings import Settings
 from worker.stream.cluster.token_endpoint import TokenEndpoint
 
 # Options of `security_options` that are functions, which return a value, or an awaitable of it, for each connection.
-_MADE_ANEW = ("ssl_context", "sasl_plain_password", "sasl_oauth_token_provider")
+_PER_CONNECTION = ("ssl_context", "sasl_plain_password", "sasl_oauth_token_provider")
 
 
 class Refused(KafkaError):  # type: ignore[misc]  # aiokafka ships no types
@@ -29,7 +29,7 @@ async def with_present_credentials(options: dict[str, Any]) -> dict[str, Any]:
     """
     made = {}
     try:
-        for name in _MADE_ANEW:
+        for name in _PER_CONNECTION:
             if callable(make := options.get(name)):
                 value = make()
                 made[name] = await value if isawaitable(value) else value

@@ -48,7 +48,7 @@ def needed_acls(settings: Settings) -> tuple[Acl, ...]:
         # At its start the worker looks for settings that would stop a lane later.
         *(Acl("DescribeConfigs", "topic", topic) for topic in (*settings.by_commands, *answers)),
         # The ids of sessions begin with the default channel's command topic, those of verbs with their channel's.
-        *dict.fromkeys(own_transactions(own) for own in (settings, *channels)),
+        *dict.fromkeys(own_transactions(channel) for channel in (settings, *channels)),
     )
 
 
