@@ -14,8 +14,8 @@ from worker.store.port import BatchTooLarge, ExpectedPosition, LaneName, LostLan
 class Batch:
     """Consecutive records of one lane, from the lane's position to below `stop`.
 
-    Each step of a turn adds its part: the inbox the records, the session the commands. The processor adds one answer a
-    record, or the error that kept it from applying the batch.
+    Each step of a turn adds its part: the inbox the records, the session the commands, and the processor one
+    answer per record, or the error that kept it from applying the batch.
     """
 
     expected: ExpectedPosition

@@ -1,4 +1,4 @@
-"""Everything that a decision may look at. The store reads it once a turn, and each created passport updates it."""
+"""Everything that a decision may look at. The store reads it once per turn, and each created passport updates it."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -27,5 +27,5 @@ class Place(NamedTuple):
 
 
 def place_text(topic: str, partition: int, offset: int) -> str:
-    """The text of a place, without making a `Place`, which saves a third of a microsecond a result."""
+    """The text of a place, without making a `Place`, which saves a third of a microsecond per result."""
     return f"{topic}/{partition}/{offset}"

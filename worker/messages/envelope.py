@@ -47,7 +47,7 @@ _USUAL_API_KEY = re.compile(rb"Bearer (tp_[!-~]+)")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a readable record: bytes of the value, number of headers, bytes a header value, JSON levels."""
+    """Bounds of a readable record: bytes of the value, number of headers, bytes per header value, JSON levels."""
 
     value_bytes: int = 64 * 1024
     headers: int = 64
@@ -172,7 +172,7 @@ def _known_headers(headers: Sequence[Header]) -> KnownHeaders:
     return known
 
 
-def _parse(record: Record, headers: KnownHeaders, limits: Limits) -> JsonObject | UnreadableRecord:  # noqa: C901 - a case a reason
+def _parse(record: Record, headers: KnownHeaders, limits: Limits) -> JsonObject | UnreadableRecord:  # noqa: C901 - one branch per reason
     """Rule 1. The order of the checks decides which reason a result gives, so do not change it."""
     if record.unreadable is not None:
         return record.unreadable

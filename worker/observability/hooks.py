@@ -56,7 +56,7 @@ class Sent(Protocol):
 
     @property
     def answers(self) -> Sequence[Answer]:
-        """The answers, one a command."""
+        """The answers, one per command."""
 
 
 class Answered(Sent, Protocol):

@@ -1,4 +1,4 @@
-"""Traces: one span a batch with the steps of its turn below it, and one span a sampled result.
+"""Traces: one span per batch with the steps of its turn below it, and one per sampled result.
 
 The worker must not put the id of its own span into a result: a result keeps the `traceparent` of its command byte for
 byte, so that the same record always yields the same bytes. The span that sends a result is a child of the command's
@@ -184,7 +184,7 @@ class Tracing(Hooks):
 
     @contextmanager
     def sending(self, batches: Sequence[Sent], destination: Destination) -> Iterator[None]:
-        """Make one span a sampled result, which lasts as long as the Kafka transaction and fails with it."""
+        """Make one span per sampled result, which lasts as long as the Kafka transaction and fails with it."""
         began_ns, failure = time_ns(), None
         try:
             yield

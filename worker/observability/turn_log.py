@@ -1,4 +1,4 @@
-"""The log of the line: one canonical line a turn, and one a refusal."""
+"""The log of the line: one canonical line per turn, and one per refusal."""
 
 import asyncio
 import re

@@ -43,7 +43,7 @@ _DROPPED_SETTINGS = (
 )
 # A prepared statement is missing in its session, or is another session's: a pooler in between switches sessions.
 SHARED_STATEMENTS = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
-SHARED_SESSION = "a pooler gives each transaction a session of its choice, expected one session for a connection"
+SHARED_SESSION = "a pooler gives each transaction a session of its choice, expected one session per connection"
 POOL_SESSIONS = (
     "Let the worker connect to PostgreSQL itself, or to a pool of sessions (pool_mode = session) under a role that has "
     "the worker's settings: deploy/move.md, PgBouncer."

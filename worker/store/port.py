@@ -1,4 +1,4 @@
-"""The port between the worker and its store: lanes, and one transaction a turn."""
+"""The port between the worker and its store: lanes, and one transaction per turn."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -144,7 +144,7 @@ class Transaction(Protocol):
     async def record(
         self, created: Sequence[Created], answers: Sequence[Sequence[Answer]], positions: Sequence[int]
     ) -> None:
-        """Write effects and ledger rows, and move lanes. `answers` and `positions` have one entry a lane, in order."""
+        """Write effects and ledger rows, and move lanes. `answers` and `positions` have one entry per lane."""
 
 
 class Store(Protocol):

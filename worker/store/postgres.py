@@ -1,4 +1,4 @@
-"""The store in PostgreSQL, on asyncpg: fences, positions, the ledger, and one transaction a turn."""
+"""The store in PostgreSQL, on asyncpg: fences, positions, the ledger, and one transaction per turn."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence

@@ -193,7 +193,7 @@ def pause_after_fetches(consumer: AIOKafkaConsumer) -> Callable[[], None]:
     The reader gets the records before the pause. Call the result when a turn is nearly over.
     """
     fetcher = consumer._fetcher
-    pausing = set[asyncio.Event]()  # one a broker, since each has a fetch of its own
+    pausing = set[asyncio.Event]()  # one per broker, since each has its own fetch
     # How long aiokafka fetches nothing while fetched records are unread. A lane that has enough leaves its records
     # unread, and must not hold up the others, so this ends before the pause. If both ended in the same step of the
     # event loop, aiokafka would take the fetch for unfinished, and wait for 200 ms (guard B25).

@@ -67,7 +67,7 @@ async def _fence_once(
     # - PrepareAbort: none of our producers aborts, so the coordinator did. It also raised the epoch, and the owner
     #   can commit no offset under the old one.
     # - PrepareCommit leaves the owner its epoch, so the owner could begin another transaction after it. If the owner
-    #   has ended, it will not: the commit is decided, and only markers on silent brokers are missing.
+    #   has ended, it will not: the commit is decided, stable offsets include it, and only markers are missing.
     try:
         described = await cluster.ask_transaction_coordinator(
             transactional_id, TransactionStateRequest(transactional_id)

@@ -38,7 +38,7 @@ class Reading(NamedTuple):
 
 
 class Forgotten:
-    """Reads results in the background, in one task a leader, so that a silent leader delays only its own partitions."""
+    """Reads results in the background, in one task per leader, so that a silent one delays only its own partitions."""
 
     def __init__(self, shared: LaneDependencies, consumer: Consumer, wake: asyncio.Event) -> None:
         """`wake` is set when the results of a partition have been read."""

@@ -23,7 +23,7 @@ async def survey(lanes: Mapping[TopicPartition, Lane], consumer: Consumer, share
             await asyncio.sleep(SURVEY_SECONDS)
             looks = {lane: look for lane, look in looks.items() if not look.done()}
             idle = {lane.partition: lane for lane in lanes.values() if not lane.wants_records and lane not in looks}
-            # One task a leader, and no task waits for another, so that a silent leader delays only its own lanes.
+            # One task per leader, and no task waits for another, so that a silent leader delays only its own lanes.
             for led in consumer.by_leader(idle):
                 led_lanes = [idle[partition] for partition in led]
                 looks |= dict.fromkeys(led_lanes, asyncio.create_task(_survey(led_lanes, consumer, shared)))

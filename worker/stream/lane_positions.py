@@ -53,7 +53,7 @@ def positions_of(
 
 
 class LogEnds:
-    """Asks where logs begin and end, with one task a leader, since a leader may be silent."""
+    """Asks where logs begin and end, with one task per leader, since a leader may be silent."""
 
     def __init__(self, consumer: Consumer, wake: asyncio.Event) -> None:
         """`wake` is set when an answer has come."""

@@ -26,7 +26,7 @@ from worker.stream.cluster.leaders import partitions_by_leader
 LOOK_BYTES = 16 * 1024
 READ_BYTES = 1024 * 1024
 
-# Longer lists are slower a record, since they do not stay in the processor's cache.
+# Longer lists are slower per record, since they do not stay in the processor's cache.
 RECORDS_AT_ONCE = 300
 
 # How long a broker may wait for records: if it may have none, and if it must have some.

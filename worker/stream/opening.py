@@ -147,7 +147,7 @@ class Opening:
     def _is_fenced(self, lane: Lane) -> bool:
         """Whether every other producer that the lane lists is fenced. Starts the fences.
 
-        Each producer is fenced once a session, for all lanes that list it.
+        Each producer is fenced once per session, for all lanes that list it.
         """
         waiting = []
         # All of them: the last owner may have died before it fenced the one before it.

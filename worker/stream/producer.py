@@ -171,7 +171,7 @@ class Emitter:
         await self._deliver_all(deliveries)
         failpoints.reach("acks")
         # Not in parallel with the results: brokers would ask the coordinator about both at once (KIP-890), and it
-        # answers one question a transaction. Tried: one offset commit in ten failed, and the client waited 100 ms.
+        # answers one question per transaction. Tried: one offset commit in ten failed, and the client waited 100 ms.
         await producer.send_offsets_to_transaction(offsets, self._offsets_group)
         failpoints.reach("offsets")
         before_commit()
@@ -225,7 +225,7 @@ class Emitter:
         return sent
 
     def _target(self, topic: str, partition: int) -> TopicPartition:
-        """The partition with the command's number, so that a lane uses one partition a topic, in order."""
+        """The partition with the command's number, so that a lane uses one partition per topic, in order."""
         return TopicPartition(topic, partition % (self._partition_count(topic) or partition + 1))
 
     def _destination(self, kind: Kind, lane: LaneName) -> TopicPartition:
@@ -242,7 +242,7 @@ class Emitter:
 
         for batch in batches:
             topic, partition = lane = TopicPartition(batch.lane.topic, batch.lane.partition)
-            by_kind: dict[Kind, Delivery] = {}  # once a batch: finding the delivery for each answer took a microsecond
+            by_kind: dict[Kind, Delivery] = {}  # per batch: finding the delivery of each answer took a microsecond
             for answer in batch.answers:
                 delivery = by_kind.get(answer.kind)
                 if delivery is None:

@@ -40,7 +40,7 @@ IDLE_SECONDS = 1.0
 NOTE_SECONDS = 30.0
 # How long a lane waits before it asks for the OAuth keys again.
 KEYS_SECONDS = 1.0
-# Decoding an oversized turn is wasted work. Cap turns below its size, then raise the cap by this fraction a turn.
+# Decoding an oversized turn is wasted work. Cap turns below its size, then raise the cap by this fraction per turn.
 CAP_RISES = 64
 # How long envelopes are opened ahead before other tasks get a chance: an answer of Postgres waits meanwhile. By time,
 # since an envelope of 64 KiB takes two hundred times as long as a usual one.

@@ -1,4 +1,4 @@
--- The rights that a role needs for `run`, one a line with its purpose. `migrate --grant-to` runs this file, and `run`
+-- The rights that a role needs for `run`, one per line with its purpose. `migrate --grant-to` runs this file, and `run`
 -- checks each line before it starts. Safe to repeat: it adds missing rights and takes none away.
 GRANT USAGE ON SCHEMA {schema} TO {role}; -- to see the tables at all
 GRANT SELECT ON TABLE schema_migration TO {role}; -- is the database at this version?

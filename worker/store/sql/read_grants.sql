@@ -1,4 +1,4 @@
--- The rights that a role needs to read everything and change nothing, one a line with its purpose.
+-- The rights that a role needs to read everything and change nothing, one per line with its purpose.
 -- `migrate --grant-read-to` runs this file. Safe to repeat: it adds missing rights and takes none away.
 GRANT USAGE ON SCHEMA {schema} TO {role}; -- to see the tables at all
 GRANT SELECT ON TABLE schema_migration TO {role}; -- is the database at this version?

@@ -1,6 +1,6 @@
 -- The companies that a group ($1) refused in the last hour, most refused first, at most $2: their refused commands, those
 -- that the group answered to all companies, and whether none of the company's was accepted. Read only, by primary keys;
--- the last hour has at most 60 rows a worker.
+-- the last hour has at most 60 rows per worker.
 WITH hour AS MATERIALIZED (
     SELECT counts FROM activity WHERE group_id = $1 AND minute > now() - interval '1 hour'
 ), refused AS (
