@@ -57,6 +57,14 @@ def answer_of(result: Published, kind: Kind, source: Source) -> Answer:
     return answer
 
 
+def known_answer(result: Published, kind: Kind, source: Source) -> Answer | None:
+    """The answer from which a result of a kind was made; None where no worker publishes such a record."""
+    try:
+        return answer_of(result, kind, source)
+    except Misfit:
+        return None
+
+
 class LetterOrigin(NamedTuple):
     """The group that wrote a dead letter, and the place and append time in ms of the command that it copies."""
 

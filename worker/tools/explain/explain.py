@@ -10,8 +10,7 @@ from aiokafka.structs import TopicPartition
 from worker.domain.command import Source
 from worker.domain.outcomes import Unreadable
 from worker.domain.places import Place
-from worker.messages.envelope import Record, open_envelope
-from worker.messages.events import Answer
+from worker.messages.envelope import open_envelope
 from worker.messages.rules import Kind
 from worker.settings import Settings
 from worker.stream.cluster.connection import CLUSTER_ERRORS
@@ -24,7 +23,7 @@ from worker.tools.common.inspection import Inspection, LaneRow
 from worker.tools.common.progress import Progress
 from worker.tools.common.records import WIDEST, masked
 from worker.tools.common.report import Problem, json_safe
-from worker.tools.common.result_record import Misfit, answer_of, letter_of
+from worker.tools.common.result_record import Misfit, known_answer, letter_of
 from worker.tools.common.servers import Servers
 from worker.tools.explain.evidence import Conclusion, Evidence, conclude
 from worker.tools.explain.kafka_side import KafkaSide, open_kafka
@@ -140,7 +139,7 @@ class _Question:
             evidence.result = await kafka.naming(kind, command, appended_ms, everywhere=self.scan)
             if evidence.result is None:
                 continue
-            published = _published_answer(evidence.result, kind, command)
+            published = known_answer(evidence.result, kind, Source(*command, 0))
             if evidence.answer is None and published is not None:
                 evidence.answer, evidence.from_ledger = published, False
             elif published is None or (evidence.answer or published)._replace(dead_letter=None) != published:
@@ -151,14 +150,6 @@ class _Question:
         answer = evidence.answer
         if answer is not None and outcome_class(answer.kind, body_of_value(answer.value)) is Unreadable:
             evidence.letter = await kafka.naming(None, command, appended_ms, everywhere=self.scan)
-
-
-def _published_answer(result: Record, kind: Kind, command: Place) -> Answer | None:
-    """The answer that a result was made of; None where no worker writes such a record."""
-    try:
-        return answer_of(result, kind, Source(*command, 0))
-    except Misfit:
-        return None
 
 
 def _take_letter_reason(evidence: Evidence, group_id: str) -> None:

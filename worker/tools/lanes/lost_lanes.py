@@ -11,8 +11,6 @@ from aiokafka.structs import TopicPartition
 
 from worker.domain.command import Source
 from worker.domain.places import Place
-from worker.messages.envelope import Record
-from worker.messages.rules import Kind
 from worker.observability.hooks import outcome_name
 from worker.store.port import TopicIdentity
 from worker.stream.cluster.offset_fetch_v7 import UnstableOffset
@@ -24,7 +22,7 @@ from worker.tools.common.group_view import PartitionView, group_view, has_member
 from worker.tools.common.history import NAMED_TO_THE_END, history
 from worker.tools.common.inspection import position_in
 from worker.tools.common.report import Problem
-from worker.tools.common.result_record import Misfit, answer_of
+from worker.tools.common.result_record import known_answer
 from worker.tools.common.selection import chosen_partitions
 from worker.tools.lanes.recovery_plan import MOST_PLACES, ledger_rows
 from worker.tools.lanes.restored_command import RestoredCommand
@@ -223,14 +221,6 @@ async def published_end(both: Connected, partition: int, since: datetime) -> int
             if kind is None or cause < end:
                 break
             # A stranger's record may name command 99999: lanes with such a target could never be recovered or reset.
-            if _is_result(record, kind, Source(logs.topic, partition, cause, record.timestamp_ms)):
+            if known_answer(record, kind, Source(logs.topic, partition, cause, record.timestamp_ms)) is not None:
                 end = cause + 1
     return end
-
-
-def _is_result(record: Record, kind: Kind, source: Source) -> bool:
-    try:
-        answer_of(record, kind, source)
-    except Misfit:
-        return False
-    return True
