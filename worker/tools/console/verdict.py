@@ -4,27 +4,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from worker.tools.common import servers
 from worker.tools.common.lane_report import LATE, UNOWNED, LaneReport, LanesReport
-from worker.tools.common.servers import (
-    KAFKA_AWAY,
-    KAFKA_DENIES,
-    POSTGRES_AWAY,
-    POSTGRES_DENIES,
-    SCHEMA_DIFFERS,
-    TOPICS_MISSING,
-)
 from worker.tools.console.cached import FAILED, LastReport
 
 Level = Literal["ok", "warning", "bad", "unknown"]
 LATE_SECONDS = 60.0
 
 SERVERS = {
-    KAFKA_AWAY: "Kafka is away",
-    POSTGRES_AWAY: "Postgres is away",
-    KAFKA_DENIES: "Kafka denies the console something",
-    POSTGRES_DENIES: "Postgres denies the console something",
-    TOPICS_MISSING: "Kafka lacks a topic",
-    SCHEMA_DIFFERS: "The database has another version's schema",
+    servers.KAFKA_AWAY: "Kafka is away",
+    servers.POSTGRES_AWAY: "Postgres is away",
+    servers.KAFKA_DENIES: "Kafka denies the console something",
+    servers.POSTGRES_DENIES: "Postgres denies the console something",
+    servers.TOPICS_MISSING: "Kafka lacks a topic",
+    servers.SCHEMA_DIFFERS: "The database has another version's schema",
     FAILED: "The console has failed",
 }
 """Titles for problems that make a report old or incomplete, by code."""

@@ -25,19 +25,12 @@ from worker.tools.common.records import WIDEST, masked
 from worker.tools.common.report import Problem, json_safe
 from worker.tools.common.result_record import Misfit, known_answer, letter_of
 from worker.tools.common.servers import Servers
+from worker.tools.explain import report_parts
 from worker.tools.explain.evidence import Conclusion, Evidence, conclude
 from worker.tools.explain.kafka_side import KafkaSide, open_kafka
 from worker.tools.explain.locate import Located, Locator
 from worker.tools.explain.postgres_side import bindings_of, charge_of, key_label
 from worker.tools.explain.report import ExplainReport
-from worker.tools.explain.report_parts import (
-    binding_report,
-    command_report,
-    dead_letter_report,
-    lane_position,
-    outcome_report,
-    record_place,
-)
 
 _TABLES = ("lane", "ledger", "passport", "dead_letter", "idempotency_key", "overage_charge", "company")
 NOT_COMMANDS = "other-topic"
@@ -143,7 +136,7 @@ class _Question:
             if evidence.answer is None and published is not None:
                 evidence.answer, evidence.from_ledger = published, False
             elif published is None or (evidence.answer or published)._replace(dead_letter=None) != published:
-                at = record_place(evidence.result)
+                at = report_parts.record_place(evidence.result)
                 text = f"The result at {at} is not what the ledger has, or no worker's: run `passport-worker audit`."
                 self.problems.append(Problem(code="result-differs", place=str(command), text=text))
             break
@@ -194,15 +187,15 @@ def _report(
     return ExplainReport(
         problems=tuple(problems),
         asked=masked(str(address)),
-        place=None if located.command is None else record_place(located.command),
+        place=None if located.command is None else report_parts.record_place(located.command),
         state=conclusion.state,
         notes=tuple(notes),
-        command=evidence and command_report(evidence),
-        lane=evidence and lane_position(evidence),
-        outcome=evidence and outcome_report(evidence),
-        dead_letter=evidence and dead_letter_report(evidence),
-        binding=evidence and binding_report(evidence),
+        command=evidence and report_parts.command_report(evidence),
+        lane=evidence and report_parts.lane_position(evidence),
+        outcome=evidence and report_parts.outcome_report(evidence),
+        dead_letter=evidence and report_parts.dead_letter_report(evidence),
+        binding=evidence and report_parts.binding_report(evidence),
         charge=evidence and evidence.charge,
         trace_id=evidence and evidence.trace_id,
-        others=tuple(map(record_place, located.others)),
+        others=tuple(map(report_parts.record_place, located.others)),
     )

@@ -15,18 +15,8 @@ from worker.tools.common.answers import body_of_value, child, outcome_class
 from worker.tools.common.records import WIDEST, label_of, masked
 from worker.tools.common.report import json_safe
 from worker.tools.common.why import why
+from worker.tools.explain import report
 from worker.tools.explain.evidence import Evidence
-from worker.tools.explain.report import (
-    AskedReport,
-    BindingReport,
-    CommandReport,
-    CredentialsReport,
-    DeadLetterReport,
-    LanePosition,
-    OutcomeReport,
-    RecordPlace,
-    RuleReport,
-)
 
 HASH_DIGITS = 8
 _MOST_KEY_ID = 100
@@ -35,18 +25,18 @@ _BOUND_FOR = timedelta(hours=24)
 _LATEST_EXPIRY = 1e12
 
 
-def record_place(record: Record | Place) -> RecordPlace:
+def record_place(record: Record | Place) -> report.RecordPlace:
     """The place of a record, as reports have it."""
-    return RecordPlace(topic=record.topic, partition=record.partition, offset=record.offset)
+    return report.RecordPlace(topic=record.topic, partition=record.partition, offset=record.offset)
 
 
-def command_report(evidence: Evidence) -> CommandReport | None:
+def command_report(evidence: Evidence) -> report.CommandReport | None:
     """The record on the command topic; None where Kafka does not have it."""
     record = evidence.record
     if record is None:
         return None
     envelope = open_envelope(record, WIDEST, evidence.audience)
-    return CommandReport(
+    return report.CommandReport(
         appended_at=time_of_ms(record.timestamp_ms),
         key=None if record.key is None else masked(record.key.decode("utf-8", "backslashreplace")),
         key_bytes=len(record.key or b""),
@@ -58,9 +48,9 @@ def command_report(evidence: Evidence) -> CommandReport | None:
     )
 
 
-def _credentials_report(evidence: Evidence, envelope: Envelope) -> CredentialsReport:
+def _credentials_report(evidence: Evidence, envelope: Envelope) -> report.CredentialsReport:
     credentials, label = envelope.command.credentials, evidence.key_label
-    report_of = partial(CredentialsReport, label=None, hash_digits=None, key_id=None, expires_at=None)
+    report_of = partial(report.CredentialsReport, label=None, hash_digits=None, key_id=None, expires_at=None)
     label = None if label is None else json_safe(label)
     if isinstance(credentials, Signature):
         return report_of(
@@ -86,10 +76,10 @@ def _credentials_report(evidence: Evidence, envelope: Envelope) -> CredentialsRe
     )
 
 
-def _asked_report(record: Record, content: object) -> AskedReport | None:
+def _asked_report(record: Record, content: object) -> report.AskedReport | None:
     """Values of a valid body as the rules saw them; of an invalid body those values that have the right type."""
     if isinstance(content, CreatePassport):
-        return AskedReport(
+        return report.AskedReport(
             product_id=content.product_id,
             gtin=content.gtin,
             serial_number=content.serial,
@@ -101,19 +91,19 @@ def _asked_report(record: Record, content: object) -> AskedReport | None:
     unit = child(body, "gs1")
     values = {"product_id": body.get("productId"), "gtin": unit.get("gtin"), "serial_number": unit.get("serialNumber")}
     confirmed = body.get("confirmOverage")
-    return AskedReport(
+    return report.AskedReport(
         **{name: masked(value) if isinstance(value, str) else None for name, value in values.items()},
         confirm_overage=confirmed if isinstance(confirmed, bool) else None,
     )
 
 
-def lane_position(evidence: Evidence) -> LanePosition | None:
+def lane_position(evidence: Evidence) -> report.LanePosition | None:
     """Where the lane stands, as far as the servers tell."""
     if evidence.lane is None and evidence.log is None:
         return None
     position = evidence.position
     emitted = evidence.emitted if evidence.emitted is not None or position is None else position.emitted
-    return LanePosition(
+    return report.LanePosition(
         applied=position and position.applied,
         emitted=emitted,
         ledger_from=position and position.ledger_from,
@@ -122,7 +112,7 @@ def lane_position(evidence: Evidence) -> LanePosition | None:
     )
 
 
-def outcome_report(evidence: Evidence) -> OutcomeReport | None:
+def outcome_report(evidence: Evidence) -> report.OutcomeReport | None:
     """How the command was answered, and why."""
     answer = evidence.answer
     if answer is None:
@@ -131,10 +121,10 @@ def outcome_report(evidence: Evidence) -> OutcomeReport | None:
     outcome = outcome_class(answer.kind, body, replayed=answer.replayed)
     rule = None if outcome is None else ROWS[outcome]
     status = body.get("status") if rule is None else rule.status
-    return OutcomeReport(
+    return report.OutcomeReport(
         code="unknown" if rule is None else rule.code,
         status=status if type(status) is int else None,
-        rule=None if rule is None else RuleReport(number=rule.number, name=rule.name),
+        rule=None if rule is None else report.RuleReport(number=rule.number, name=rule.name),
         why=json_safe(why(outcome, body, evidence.currency)),
         event=answer.kind.label,
         company_id=answer.company_id,
@@ -159,21 +149,21 @@ def _json_value(value: object) -> JsonValue:
     return value if isinstance(value, bool | int | float) else None
 
 
-def dead_letter_report(evidence: Evidence) -> DeadLetterReport | None:
+def dead_letter_report(evidence: Evidence) -> report.DeadLetterReport | None:
     """The copy on the dead-letter topic, by the ledger or by the copy itself."""
     if evidence.letter_reason is None:
         return None
     copy = evidence.letter and record_place(evidence.letter)
-    return DeadLetterReport(reason=json_safe(evidence.letter_reason), record=copy)
+    return report.DeadLetterReport(reason=json_safe(evidence.letter_reason), record=copy)
 
 
-def binding_report(evidence: Evidence) -> BindingReport | None:
+def binding_report(evidence: Evidence) -> report.BindingReport | None:
     """The passport to which the key of the result is bound now."""
     answer, bound = evidence.answer, evidence.bound
     if answer is None or answer.company_id is None or bound is None:
         return None
     since = time_of_ms(bound.created_ms)
-    return BindingReport(
+    return report.BindingReport(
         company_id=answer.company_id,
         key=answer.key,
         passport_id=bound.passport_id,

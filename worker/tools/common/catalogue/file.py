@@ -9,18 +9,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from worker.auth.public_keys import NotAKey
-from worker.tools.common.catalogue.models import (
-    ApiKey,
-    Catalogue,
-    Company,
-    Plan,
-    Product,
-    Row,
-    SigningKey,
-    Template,
-    TemplateField,
-    hash_of_key,
-)
+from worker.tools.common.catalogue import models
+from worker.tools.common.catalogue.models import Catalogue, hash_of_key
 from worker.tools.common.catalogue.syntax import (
     UnreadableText,
     ValuePath,
@@ -38,15 +28,15 @@ _API_KEY = re.compile(r"tp_[^\s`]*[^\s`:]")
 _FOUND_BEFORE = frozenset({"invalid_key", "string_unicode"})
 """pydantic's names of errors that `problems_of` finds with a better path."""
 
-MODELS: dict[tuple[str, ...], type[Row]] = {
+MODELS: dict[tuple[str, ...], type[models.Row]] = {
     (): Catalogue,
-    ("plans",): Plan,
-    ("companies",): Company,
-    ("companies", "apiKeys"): ApiKey,
-    ("companies", "signingKeys"): SigningKey,
-    ("templates",): Template,
-    ("templates", "fields"): TemplateField,
-    ("products",): Product,
+    ("plans",): models.Plan,
+    ("companies",): models.Company,
+    ("companies", "apiKeys"): models.ApiKey,
+    ("companies", "signingKeys"): models.SigningKey,
+    ("templates",): models.Template,
+    ("templates", "fields"): models.TemplateField,
+    ("products",): models.Product,
 }
 """The model of each part of a file, by the names of the lists that lead to it."""
 
