@@ -9,17 +9,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from worker.auth.public_keys import NotAKey
-from worker.tools.common.catalogue import models
+from worker.tools.common.catalogue import models, syntax
 from worker.tools.common.catalogue.models import Catalogue, hash_of_key
-from worker.tools.common.catalogue.syntax import (
-    UnreadableText,
-    ValuePath,
-    ValueProblem,
-    decode,
-    parse,
-    problems_of,
-    show,
-)
+from worker.tools.common.catalogue.syntax import ValuePath, ValueProblem
 from worker.tools.common.jwk import read_jwk
 
 _API_KEY = re.compile(r"tp_[^\s`]*[^\s`:]")
@@ -70,10 +62,10 @@ def read_with_digest(path: Path) -> tuple[Catalogue, str]:
     """
     try:
         content = path.read_bytes()
-        return parse_catalogue(decode(content), path.suffix), sha256(content).hexdigest()
+        return parse_catalogue(syntax.decode(content), path.suffix), sha256(content).hexdigest()
     except OSError as error:
         raise UnreadableFile([f"cannot read {path}: {error.strerror}"]) from None
-    except (UnreadableText, UnreadableFile) as error:
+    except (syntax.UnreadableText, UnreadableFile) as error:
         raise UnreadableFile([f"{path}: {error}"]) from None
 
 
@@ -83,9 +75,9 @@ def parse_catalogue(text: str, suffix: str = "") -> Catalogue:
     Raises `UnreadableFile`, and `CatalogueError` for its contents.
     """
     try:
-        tree = parse(text, suffix)
-        problems = list(problems_of(tree))
-    except UnreadableText as error:
+        tree = syntax.parse(text, suffix)
+        problems = list(syntax.problems_of(tree))
+    except syntax.UnreadableText as error:
         raise UnreadableFile([str(error)]) from None
     except RecursionError:
         raise UnreadableFile(["Expected values of sensible depth, which do not contain themselves"]) from None
@@ -93,7 +85,7 @@ def parse_catalogue(text: str, suffix: str = "") -> Catalogue:
     problems += _key_choices(tree)
     problems += _repetitions(tree)
     if problems or catalogue is None:
-        raise CatalogueError(f"{show(path) or 'file'}: {message}" for path, message in problems)
+        raise CatalogueError(f"{syntax.show(path) or 'file'}: {message}" for path, message in problems)
     return catalogue
 
 
@@ -183,7 +175,7 @@ def _repeated(values: Iterable[tuple[ValuePath, object]]) -> Iterator[ValueProbl
     first: dict[str, ValuePath] = {}
     for path, value in values:
         if isinstance(value, str) and first.setdefault(value, path) is not path:
-            yield path, f"Expected a value of its own, got that of {show(first[value])}"
+            yield path, f"Expected a value of its own, got that of {syntax.show(first[value])}"
 
 
 def missing_references(
