@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
+from worker.tools.cli.errors import Failed
 from worker.tools.common.answering import RowAnswer
 from worker.tools.submit.table import REFUSED, BadFile, Row, Table, Torn
 
@@ -27,7 +28,7 @@ class Reason(NamedTuple):
     error: str
 
 
-class InUse(Exception):
+class InUse(Failed):
     """Another process works on the same answers."""
 
 

@@ -12,13 +12,13 @@ from worker.observability.logs import configure_logs
 from worker.tools.cli.asking import examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.channels import again as channel_again
-from worker.tools.cli.errors import BadUsage, Failed
+from worker.tools.cli.errors import Failed
 from worker.tools.cli.options import separated
 from worker.tools.cli.output import AsJson, Page, copyable, show
 from worker.tools.cli.running import collect_garbage_seldom
 from worker.tools.common.report import json_safe
 from worker.tools.submit.advice import retry_commands
-from worker.tools.submit.answers_file import AnswersFile, InUse
+from worker.tools.submit.answers_file import AnswersFile
 from worker.tools.submit.checking import answers_path, heading_of, table_of
 from worker.tools.submit.columns import Choices
 from worker.tools.submit.drawing import draw
@@ -96,10 +96,6 @@ def submit_command(
                 named = {"answers_file": json_safe(str(answers_file.path)), "retry": tuple(map(json_safe, again))}
                 report = report.model_copy(update=named)
         _end(report, as_json)
-    except BadFile as error:
-        raise BadUsage(str(error)) from error
-    except InUse as error:
-        raise Failed(str(error)) from error
     except Changed as error:
         raise Failed(f"{error}; {GO_ON}") from error
     except KeyboardInterrupt:

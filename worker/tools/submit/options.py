@@ -48,7 +48,7 @@ class ColumnOptions:
     confirm_overage: Annotated[bool, _CONFIRM] = False
 
     def choices(self) -> Choices:
-        """The options in the form that tables take. Raises `BadUsage`, and `BadFile` for the mapping file."""
+        """The options in the form that tables take. Raises `BadUsage`."""
         # A column may have an equals sign in its name, and a value may hold one. A path has none.
         renamed = _pairs("--map", "COLUMN=PATH", (text.rpartition("=") for text in self.renamed))
         fixed = _pairs("--set", "PATH=VALUE", (text.partition("=") for text in self.fixed))

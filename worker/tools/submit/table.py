@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from worker.messages.json_value import JsonObject
 from worker.messages.rules import CREATED, REPLAYED
 from worker.messages.rules import OUTCOMES as RESULT_OUTCOMES
+from worker.tools.cli.errors import BadUsage
 from worker.tools.common.answering import RowAnswer
 
 INVALID = "invalid"
@@ -22,7 +23,7 @@ REFUSED = frozenset(RESULT_OUTCOMES) - GOOD
 _CHUNK_BYTES = 64 * 1024
 
 
-class BadFile(Exception):
+class BadFile(BadUsage):
     """The file, or an option about its columns, cannot be used; the text says what was expected."""
 
 
