@@ -140,7 +140,7 @@ def test_a_restore_finds_its_archive(tmp_path: Path) -> None:
     assert not data.exists()
     archive.mkdir()
     run_script("restore.sh", places)
-    assert f"restore_command = 'cp \"{archive}/%f\" \"%p\"'\n" in (data / "postgresql.auto.conf").read_text()
+    assert f'restore_command = \'cp "{archive}/%f" "%p"\'\n' in (data / "postgresql.auto.conf").read_text()
 
 
 def test_a_copy_that_is_not_checked_is_no_backup(tmp_path: Path) -> None:
