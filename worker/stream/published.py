@@ -105,9 +105,11 @@ async def _result_partitions(
     settings: Settings, cluster: Cluster, partitions: Collection[int]
 ) -> dict[str, dict[int, list[int]]]:
     """By result topic, its partitions that have results of these command partitions, with those of each."""
-    counts = await cluster.partition_counts(list(settings.result_topics)) if partitions else {}
+    if not partitions:
+        return {}
+    counts = await cluster.partition_counts(list(settings.result_topics))
     result_partitions: dict[str, dict[int, list[int]]] = {}
-    for topic in settings.result_topics if partitions else ():
+    for topic in settings.result_topics:
         # Do not skip a missing topic: results in it would not count, and lanes would publish them again.
         if topic not in counts:
             raise UnknownTopicOrPartitionError(topic)
