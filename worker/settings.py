@@ -89,25 +89,26 @@ _TOPICS = ("topic_commands", "topic_created", "topic_overage_required", "topic_c
 Topic = Annotated[str, Field(pattern=f"^{_TOPIC}$")]
 
 
-def _problem(text: str) -> PydanticCustomError:
-    return PydanticCustomError("setting", "{text}", {"text": text.removeprefix("Value error, ")})
+def _problem(text: str, loc: tuple[int | str, ...]) -> InitErrorDetails:
+    error = PydanticCustomError("setting", "{text}", {"text": text.removeprefix("Value error, ")})
+    return InitErrorDetails(type=error, loc=loc, input=None)
 
 
-def _between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _problems_between(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Problems between settings, each with the name of a setting. The values are not validated yet."""
     for prefix in ("oauth", "console"):
         for name in (f"{prefix}_issuer", f"{prefix}_audience"):
             if values.get(f"{prefix}_jwks") and not values.get(name):
                 yield name, f"expected with PASSPORT_{prefix.upper()}_JWKS: without it anybody's tokens would pass"
     if str(values.get("kafka_security_protocol", "")).startswith("SASL"):
-        yield from _between_credentials(values)
-    yield from _between_files(values)
-    yield from _between_topics(
+        yield from _credential_problems(values)
+    yield from _file_problems(values)
+    yield from _topic_problems(
         {name: values.get(name) or field.default for name, field in Settings.model_fields.items()}
     )
 
 
-def _between_credentials(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _credential_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Settings that the SASL mechanism needs and that are missing."""
     if values.get("kafka_sasl_mechanism") != "OAUTHBEARER":
         if not values.get("kafka_sasl_username"):
@@ -130,7 +131,7 @@ _SECRET_FILES = (
 )
 
 
-def _between_files(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _file_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Files that are missing or hold no secret, and secrets that are set twice."""
     for name in _SSL_FILES:
         if values.get(name) and not Path(str(values[name])).is_file():
@@ -152,7 +153,7 @@ def _between_files(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "database_password_file", "expected with a URL that holds no password: only one of them can count"
 
 
-def _between_topics(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _topic_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     commands, group_id = values["topic_commands"], values["group_id"]
     dead_letters = values["topic_dead_letters"] or f"{commands}.{group_id}.dlq"
     if not re.fullmatch(_TOPIC, dead_letters):
@@ -349,14 +350,12 @@ class Settings(BaseSettings):
     @classmethod
     def _all_problems_at_once(cls, values: dict[str, Any], check: ModelWrapValidatorHandler["Settings"]) -> "Settings":
         """Report problems between settings together with those of single settings."""
-        problems = [InitErrorDetails(type=_problem(text), loc=(name,), input=None) for name, text in _between(values)]
+        problems = [_problem(text, (name,)) for name, text in _problems_between(values)]
         try:
             settings = check(values)
         except ValidationError as error:
-            problems += [
-                InitErrorDetails(type=_problem(details["msg"]), loc=details["loc"], input=None)
-                for details in error.errors(include_url=False, include_input=False, include_context=False)
-            ]
+            errors = error.errors(include_url=False, include_input=False, include_context=False)
+            problems += [_problem(details["msg"], details["loc"]) for details in errors]
         if problems:
             raise ValidationError.from_exception_data("Settings", problems, hide_input=True)
         return settings
