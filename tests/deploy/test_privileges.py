@@ -14,6 +14,7 @@ from tests.deploy.manifests import (
     rendered,
     renderings,
     secret_files,
+    together,
     verified_servers,
 )
 from tests.deploy.pages import PRODUCTION, page
@@ -101,6 +102,18 @@ def test_a_token_of_the_service_account_takes_the_place_of_a_password() -> None:
     assert f"oauthbearer.expected.audience={files[variables['PASSPORT_KAFKA_OAUTH_TOKEN_FILE']].split()[1]}" in page(
         "security.md"
     )
+
+
+def test_the_console_keeps_its_password_beside_workers_with_tokens() -> None:
+    """It has a user of its own. It ended with "bad settings" while both took the mechanism from one ConfigMap."""
+    manifests = together("kubernetes/components/console", TOKENS)
+    mechanisms = {
+        workload: environment(container, manifests)["PASSPORT_KAFKA_SASL_MECHANISM"]
+        for workload, pod in pods(manifests).items()
+        for container in containers(pod)
+        if container.get("envFrom")
+    }
+    assert mechanisms == {WORKERS: "OAUTHBEARER", "passport-worker-console": "SCRAM-SHA-512"}
 
 
 def _reach(name: str, policy: str) -> dict[str, str]:
