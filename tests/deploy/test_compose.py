@@ -101,6 +101,13 @@ def test_ports_are_bound_to_loopback() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_the_page_names_each_port() -> None:
+    """One that is taken on the machine keeps Compose from starting."""
+    taken = {port.split(":")[1].replace("-", " to ") for one in SERVICES.values() for port in one.get("ports", [])}
+    page = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    assert taken == set(re.findall(r"^\| [\w ]+ \| (\d{4}(?: to \d{4})?) \|$", page, re.MULTILINE))
+
+
 def test_there_is_a_host_port_for_a_worker_on_each_partition() -> None:
     """Scaling up to the number of partitions does not run out of ports."""
     first, last = map(int, SERVICES["worker"]["ports"][0].split(":")[1].split("-"))
