@@ -1,6 +1,7 @@
 """PgBouncer between worker and PostgreSQL: it may pool sessions, but not transactions, and no setting gets lost."""
 
 import asyncio
+import json
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -109,3 +110,24 @@ async def test_a_worker_does_not_start_behind_a_pooler_that_breaks_its_guards(
         bench.workers.remove(worker)
         assert finding in log.read_text()
     assert bench.results() == []
+
+
+async def test_migrate_does_not_begin_behind_a_pooler_of_transactions(bench: Workbench) -> None:
+    """Seen to fail: the first run went through, and the second one ended with the driver's advice for programmers."""
+    with pooled(bench, "transaction") as (pooler, _):
+        url = pooler.url_of(bench.settings.database_url)
+        for _ in range(2):
+            told = await asyncio.to_thread(run_command, "migrate", PASSPORT_DATABASE_URL=url)
+            assert (told.returncode, told.stdout) == (1, "")
+            assert told.stderr.startswith("passport-worker: a pooler gives each transaction a session of its choice, ")
+            assert told.stderr.endswith(
+                ". Let `migrate` connect to PostgreSQL itself, or to a pool of sessions: deploy/move.md, PgBouncer.\n"
+            )
+            plan = await asyncio.to_thread(run_command, "migrate", "--plan", "--json", PASSPORT_DATABASE_URL=url)
+            report = json.loads(plan.stdout)
+            assert plan.stderr == ""
+        assert [one["text"] for one in report["problems"]] == [told.stderr.removeprefix("passport-worker: ").strip()]
+    with pooled(bench, "session") as (pooler, _):
+        url = pooler.url_of(bench.settings.database_url)
+        told = await asyncio.to_thread(run_command, "migrate", PASSPORT_DATABASE_URL=url)
+        assert (told.returncode, told.stdout) == (0, "the schema is up to date\n")

@@ -9,6 +9,8 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from worker.settings import Settings
+from worker.store.errors import SHARED_SESSION, SHARED_STATEMENTS
+from worker.store.pooling import check_session
 from worker.store.schema import applied_migrations, known_migrations
 from worker.store.sql import Connection
 from worker.tools.cli.asking import AuthorOptions, examples
@@ -28,6 +30,7 @@ app = App(
     name="migrate",
     help_epilogue=examples("migrate --plan", "migrate --grant-to passport_worker"),
 )
+_POOLERS = "Let `migrate` connect to PostgreSQL itself, or to a pool of sessions: deploy/move.md, PgBouncer."
 
 
 @app.default
@@ -60,6 +63,7 @@ def migrate_command(
     author = acting.author()
 
     async def bring_up(connection: Connection) -> None:
+        await _refuse_shared_sessions(connection, settings)
         applied = await migrate(connection, author, Patience(tries), warn, _name_applied)
         wanted = ((RUN, grant_to), (READER, grant_read_to))
         roles = [(kind, role) for kind, role in wanted if role is not None]
@@ -81,6 +85,14 @@ def migrate_command(
         raise Failed(f"{error}: {OWNER_ADVICE}.") from error
 
 
+async def _refuse_shared_sessions(connection: Connection, settings: Settings) -> None:
+    """Raise `Failed` where a pooler pools transactions: what a session has prepared or locked is another one's then."""
+    async with connected_to(settings.database) as other:
+        shared = await check_session(connection, other, {})
+    if shared is not None:
+        raise Failed(f"{shared.finding}. {_POOLERS}")
+
+
 def _name_applied(name: str) -> None:
     # At once, since a later migration may fail. An output that takes nothing more must not end the run between two
     # migrations. It fails again when the command flushes it at its end.
@@ -95,6 +107,8 @@ def _planned(settings: Settings) -> MigratePlanReport:
         return no_plan(Problem(code=POSTGRES_AWAY, text=str(error)))
     except asyncpg.InsufficientPrivilegeError as error:
         return no_plan(Problem(code=POSTGRES_DENIES, text=f"{error}: {OWNER_ADVICE}."))
+    except SHARED_STATEMENTS:
+        return no_plan(Problem(code=POSTGRES_AWAY, text=f"{SHARED_SESSION}. {_POOLERS}"))
 
 
 def _with_connection(settings: Settings, work: Callable[[Connection], Awaitable[Known]]) -> Known:
