@@ -76,9 +76,10 @@ def test_the_table_of_outcomes_says_what_the_worker_says() -> None:
     ids=lambda page: str(page.relative_to(REPOSITORY)),
 )
 def test_commands_name_what_exists(page: Path) -> None:
-    """Modules, verbs of the command line, tests and scripts."""
+    """Modules, verbs of the command line, tests and scripts. On Debian nothing is called `python`."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert not re.search(r"^ *python ", "\n".join(blocks), re.MULTILINE)
     code = "\n".join([*blocks, *re.findall(r"`([^`\n]+)`", text)])
     for module in re.findall(r"python -m ([\w.]+)", code):
         assert module == "venv" or find_spec(module) is not None, module
