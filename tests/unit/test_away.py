@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from unittest.mock import AsyncMock
 
 import asyncpg
 import pytest
@@ -20,6 +21,7 @@ from worker.settings import Settings
 from worker.store.port import StoreUnavailable
 from worker.stream.cluster.credentials import Refused
 from worker.stream.faults import fault_of
+from worker.tools.common import connect
 from worker.tools.common.report import Problem
 from worker.tools.common.servers import RETRY_SECONDS, Servers, both_servers
 from worker.tools.demo.embedded import free_port
@@ -212,3 +214,13 @@ def test_verb_prints_no_empty_table(refusing: Settings, command: str) -> None:
     assert done.returncode == 1
     for line in (done.stdout + done.stderr).splitlines():
         assert line.partition(" ")[2] in sentences(refusing, "connection refused")
+
+
+async def test_a_session_that_does_not_end_in_time_takes_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked is answered, and what was committed stays, however long the server takes to say goodbye."""
+    session = AsyncMock()
+    session.close.side_effect = TimeoutError
+    monkeypatch.setattr(connect, "connect", AsyncMock(return_value=session))
+    async with connect.connected_to(settings_of({}).database) as connection:
+        assert connection is session
+    session.close.assert_awaited_once_with(timeout=1.0)

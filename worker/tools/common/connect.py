@@ -1,7 +1,7 @@
 """Single connections of tools to the database."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -32,7 +32,8 @@ async def connected_to(database: Database) -> AsyncIterator[Connection]:
     try:
         yield connection
     finally:
-        await connection.close(timeout=1.0)
+        with suppress(TimeoutError):  # then it is cut off; what was asked and answered stays so
+            await connection.close(timeout=1.0)
 
 
 def is_denied(error: BaseException | None) -> bool:
