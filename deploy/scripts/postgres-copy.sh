@@ -3,10 +3,11 @@
 # OLD, NEW: URLs of an administrator, with the name of the worker's database in OLD, and `postgres` in NEW.
 # ROLES: the roles that workers and verbs log in as. DUMP: a folder that does not exist yet. PATH has NEW's programs.
 set -eu
+[ ! -e "$DUMP" ] || { echo "$DUMP exists." >&2; exit 1; }
 umask 077 # others may not read the dump's hashes of passwords
 database=$(psql "$OLD" --no-psqlrc --tuples-only --no-align --command 'SELECT current_database()')
 
-# Roles first, while they may still log in. Roles that NEW has already are errors, which do not matter.
+# Roles first. Those that NEW has already are errors, which do not matter.
 # A managed service shows no passwords: add --no-role-passwords, and set them in NEW.
 pg_dumpall --dbname "$OLD" --roles-only --file "$DUMP.roles"
 # NEW's administrator keeps the URL's password. If NEW refuses it, the script ends.
@@ -16,6 +17,7 @@ psql "$NEW" --no-psqlrc --quiet --command ''
 
 # From here workers wait. Nobody may commit to OLD any more: what the dump lacks would be lost.
 for role in $ROLES; do
+    psql "$NEW" --no-psqlrc --quiet --command "ALTER ROLE \"$role\" LOGIN" # also in a second run
     psql "$OLD" --no-psqlrc --quiet --set ON_ERROR_STOP=1 --set role="$role" <<'SQL'
 ALTER ROLE :"role" NOLOGIN;
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = :'role';

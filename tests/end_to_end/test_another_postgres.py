@@ -168,6 +168,25 @@ async def test_the_other_server_keeps_the_password_of_its_administrator(old: Ser
         await moved.close()
 
 
+async def test_a_copy_that_failed_may_be_run_again(old: Server, new: Server) -> None:
+    """It ends before workers have to wait, where it can. A second run finds roles that may not log in any more."""
+    await asyncio.to_thread(new.make)
+    connection = await asyncpg.connect(old.url)
+    await connection.execute(f"CREATE ROLE {ROLE} LOGIN")
+    await connection.execute("CREATE DATABASE moved")
+    moved, folder = urlsplit(old.url)._replace(path="/moved").geturl(), new.data.parent / "dump"
+    folder.mkdir()
+    with pytest.raises(AssertionError, match="dump exists"):
+        await asyncio.to_thread(copy, moved, new, ROLE)
+    assert await connection.fetchval("SELECT rolcanlogin FROM pg_roles WHERE rolname = $1", ROLE)
+    folder.rmdir()
+    await connection.execute(f"ALTER ROLE {ROLE} NOLOGIN")
+    await connection.close()
+    await asyncio.to_thread(copy, moved, new, ROLE)
+    worker = await asyncpg.connect(f"postgresql://{ROLE}@{HOST}:{new.port}/moved")
+    await worker.close()
+
+
 async def _archived(url: str, archive: Path) -> int:
     """Wait until the archive has the file of the log that is written now; how often it has refused one."""
     connection = await asyncpg.connect(url)
