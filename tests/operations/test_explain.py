@@ -209,7 +209,8 @@ async def test_without_postgres_the_results_tell(answered: Answered) -> None:
     report = await told(answered.bench, PassportId(str(answered.results[0].body["_id"])), **away)
     assert report["place"]["offset"] == 0
     report = await told(answered.bench, Serial(gtin(1), "a"), **away)
-    assert codes(report) == ["postgres-away", "not-found"]
+    # Seen to fail before: not-found, of a passport that nobody had looked for.
+    assert (report["state"], codes(report)) == ("unknown", ["postgres-away", "unknown"])
 
 
 async def test_without_kafka_the_ledger_tells(answered: Answered) -> None:

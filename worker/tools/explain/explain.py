@@ -106,7 +106,8 @@ class _Question:
         locator = Locator(database, [*self.kafka.values()], lanes, self.progress, self.scan)
         located = await locator.locate(self.address)
         if (command := located.command) is None:
-            return _report(self.address, located, Conclusion("not-found"), None, self.problems)
+            conclusion = Conclusion("unknown" if database is None else "not-found")
+            return _report(self.address, located, conclusion, None, self.problems)
         settings, kafka = self.channels[command.topic], self.kafka.get(command.topic)
         lane = lanes.get(TopicPartition(command.topic, command.partition))
         evidence = Evidence(command, lane=lane, audience=settings.audience, currency=settings.currency)
