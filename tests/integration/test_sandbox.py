@@ -240,6 +240,19 @@ def test_the_tutorial_creates_a_passport(
     check_event("created", json.dumps(body).encode())
 
 
+@pytest.mark.parametrize(("language", "name"), [("python", "first.py"), ("java", "First.java")])
+def test_the_tutorials_programs_name_the_variable_that_a_new_terminal_lacks(
+    tmp_path: Path, language: str, name: str
+) -> None:
+    """Seen to fail before: the one in Java ended with a NullPointerException that named nothing."""
+    (tmp_path / name).write_text(_program(language), encoding="utf-8")
+    lacking = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP_SERVERS"}
+    command = [*command_of(name)[:-1], str(tmp_path / name), *_arguments(name)]
+    done = subprocess.run(command, env=lacking, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 1
+    assert "KAFKA_BOOTSTRAP_SERVERS" in done.stderr
+
+
 def test_the_tutorial_shows_what_a_fixed_key_does(settings_of_one: dict[str, str], tmp_path: Path) -> None:
     """Its last two steps: the same passport again, then 422 for another serial number.
 
