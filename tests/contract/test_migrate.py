@@ -17,7 +17,7 @@ from worker.store.schema import check_schema, known_migrations
 from worker.store.sql import Connection
 from worker.tools.common import migrating
 from worker.tools.common.journal import Author
-from worker.tools.common.migrating import MigrationError, migrate
+from worker.tools.common.migrating import MigrationError, alone, migrate
 
 NAMES = [migration.name for migration in known_migrations()]
 NEWEST = known_migrations()[-1].version
@@ -76,6 +76,22 @@ async def test_many_may_start_at_once(database_url: str) -> None:
     assert sorted(name for names in applied for name in names) == NAMES
     assert [await check_schema(connection) for connection in connections] == [None] * 8
     await asyncio.gather(*(connection.close() for connection in connections))
+
+
+async def test_who_waits_for_another_process_says_so(database_url: str, connection: Connection) -> None:
+    """Once, after a second: an index that a killed process began may take an hour."""
+    waits: list[str] = []
+    other = await asyncpg.connect(database_url)
+    async with alone(other):
+        task = asyncio.create_task(migrate(connection, say=waits.append))
+        async with asyncio.timeout(20):
+            while not waits:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        assert not task.done()
+    assert await asyncio.wait_for(task, 20) == NAMES
+    assert [wait.partition(",")[0] for wait in waits] == ["another `migrate` is at work"]
+    await other.close()
 
 
 async def test_an_older_database_gets_only_what_it_lacks(

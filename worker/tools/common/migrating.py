@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 
 import asyncpg
 
@@ -21,6 +22,7 @@ from worker.tools.common.journal import Author, operation
 from worker.tools.common.migration_header import Header, header_of, index_of
 
 _POLL_SECONDS = 0.1
+_SILENT_POLLS = 10
 
 
 class MigrationError(Exception):
@@ -70,24 +72,26 @@ async def migrate(
 
 
 @asynccontextmanager
-async def alone(connection: Connection) -> AsyncIterator[None]:
-    """A transaction in which no other process migrates or grants.
+async def alone(connection: Connection, say: Callable[[str], None] = lambda text: None) -> AsyncIterator[None]:
+    """A transaction in which no other process migrates or grants. `say` gets a sentence where it has to wait.
 
     The lock ends with the transaction, so a lost connection frees it, and a pooler in between does no harm.
     """
-    while True:
+    for polls in count(1):
         # Whatever the server's default is: a snapshot from before the lock would hide what others have applied.
         async with connection.transaction(isolation="read_committed"):
             if await connection.fetchval(sql.load("try_lock_migrations", __package__)):
                 yield
                 return
-        await asyncio.sleep(_POLL_SECONDS)
+        await _pause(polls, say)
 
 
 @asynccontextmanager
-async def _alone_in_session(connection: Connection) -> AsyncIterator[None]:
-    while not await connection.fetchval(sql.load("try_lock_migrations_in_session", __package__)):  # noqa: ASYNC110
-        await asyncio.sleep(_POLL_SECONDS)
+async def _alone_in_session(connection: Connection, say: Callable[[str], None]) -> AsyncIterator[None]:
+    polls = 0
+    while not await connection.fetchval(sql.load("try_lock_migrations_in_session", __package__)):
+        polls += 1
+        await _pause(polls, say)
     try:
         yield
     finally:
@@ -96,12 +100,19 @@ async def _alone_in_session(connection: Connection) -> AsyncIterator[None]:
             await connection.execute(sql.load("unlock_migrations", __package__))
 
 
+async def _pause(polls: int, say: Callable[[str], None]) -> None:
+    # Told once. A process that was killed may have left Postgres at an index, which takes as long as it takes.
+    if polls == _SILENT_POLLS:
+        say("another `migrate` is at work, or Postgres is at what a killed one began; this one waits for the end")
+    await asyncio.sleep(_POLL_SECONDS)
+
+
 async def _apply_next(
     connection: Connection, author: Author | None, patience: Patience, say: Callable[[str], None]
 ) -> str | None:
     for left in reversed(range(patience.tries)):
         try:
-            async with alone(connection):
+            async with alone(connection, say):
                 await connection.execute(sql.load("create_schema_migration", __package__))
                 migration = await _next(connection)
                 if migration is None:
@@ -113,7 +124,7 @@ async def _apply_next(
                     await connection.execute(sql.load("lock_patience", __package__), *limits)
                     await connection.execute(migration.text)
                     await _record(connection, migration, header, author)
-            if header.in_transaction or await _apply_outside(connection, migration, header, author):
+            if header.in_transaction or await _apply_outside(connection, migration, header, author, say):
                 return migration.name
             return await _apply_next(connection, author, patience, say)  # another process was faster
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, OlderWorkers) as error:
@@ -149,12 +160,14 @@ async def _next(connection: Connection) -> Migration | None:
     return pending[0] if pending else None
 
 
-async def _apply_outside(connection: Connection, migration: Migration, header: Header, author: Author | None) -> bool:
+async def _apply_outside(
+    connection: Connection, migration: Migration, header: Header, author: Author | None, say: Callable[[str], None]
+) -> bool:
     """Apply a migration of a single statement that runs in no transaction, and may have been killed in its midst.
 
     It waits for transactions, and no worker waits for it. So its patience has no bounds. False: it is not the next.
     """
-    async with _alone_in_session(connection):
+    async with _alone_in_session(connection, say):
         # Another process may have applied it between the two locks.
         if await _next(connection) != migration:
             return False
