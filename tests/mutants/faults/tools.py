@@ -408,4 +408,20 @@ FAULTS = (
         "open_envelope(record, WIDEST)",
         ("tests/unit/test_restored_command.py",),
     ),
+    Fault(
+        "nobody-looked-is-not-found",
+        "what nobody could read is not told as nothing",
+        f"{_TOOLS}explain/explain.py",
+        'Conclusion("unknown" if database is None else "not-found")',
+        'Conclusion("not-found")',
+        ("tests/operations/test_explain.py",),
+    ),
+    Fault(
+        "dead-members-stay",
+        "a demo whose worker is killed goes on with another one",
+        f"{_TOOLS}demo/show.py",
+        "            if code < 0 and embedded:\n",
+        "            if False:\n",
+        ("tests/integration/test_demo.py",),
+    ),
 )
