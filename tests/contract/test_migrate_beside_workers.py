@@ -12,8 +12,10 @@ import pytest_asyncio
 from tests.contract.future import bring, future
 from tests.contract.world import OPEN, Lane, ask, furnish, until_waiting
 from tests.infrastructure.choose import Infrastructure
+from tests.infrastructure.postgres import end_sessions
 from tests.infrastructure.roles import two_roles
 from worker.store.database import Database
+from worker.store.port import StoreUnavailable
 from worker.store.postgres import PostgresStore
 from worker.store.schema import Migration, check_schema, known_migrations
 from worker.store.sql import Connection
@@ -191,6 +193,26 @@ async def test_workers_that_start_while_a_migration_runs_count_too(
     assert f"some of {NEXT - 1:04} are connected" in waits[0]
     await store.close()
     assert await asyncio.wait_for(task, 10) == [change.name]
+
+
+async def test_a_worker_that_connects_again_looks_whether_it_can_run_on_the_schema(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration cannot see a worker that is not connected, as while Postgres restarts."""
+    store = PostgresStore(Database(url), 2)
+    lane = await Lane.open(store)
+    with monkeypatch.context() as newer:
+        bring(newer, NEWER_ONLY[0])
+        await end_sessions(url)
+        connection = await asyncpg.connect(url)
+        assert await migrate(connection, patience=SHORT) == [NEWER_ONLY[0].name]
+        await connection.close()
+    told = ""
+    while f"needs workers of schema {NEXT:04} or newer" not in told:  # sessions that have ended may come first
+        with pytest.raises(StoreUnavailable) as caught:
+            await lane.verdicts(ask(OPEN))
+        told = str(caught.value)
+    await store.close()
 
 
 async def test_newer_workers_hold_no_migration_up(

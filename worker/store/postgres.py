@@ -32,7 +32,7 @@ from worker.store.port import (
     TopicIdentity,
 )
 from worker.store.rows import answers_of, frame_columns, ledger_columns, passport_columns, position_of, token_columns
-from worker.store.schema import known_migrations
+from worker.store.schema import check_readable, known_migrations
 from worker.store.transaction import PostgresTransaction
 
 SESSION_SETTINGS = {
@@ -89,6 +89,7 @@ class PostgresStore:
         # committed. By session, since a session never changes its database, and another database may lack a frame.
         self._prepared: dict[int, set[bytes]] = {}
         self._incarnation = Incarnation()
+        self._has_begun = False
         self._known = KnownCatalogue()
 
     async def ping(self) -> None:
@@ -230,9 +231,22 @@ class PostgresStore:
 
     async def _begin_session(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         await self._check_incarnation(connection)
+        await self._check_schema(connection)
         # Process ids are used again. A session that has ended may have left its entry under this one.
         self._prepared.pop(connection.get_server_pid(), None)
         await connection.fetch(sql.load("transaction_timeout"), TRANSACTION_TIMEOUT)  # guard B14
+
+    async def _check_schema(self, connection: sql.Connection) -> None:
+        """Raise `StoreUnavailable` if the database needs newer workers by now.
+
+        `migrate` waits for connected workers that are too old, but while Postgres restarts, none is connected. The first
+        session skips this check: those before the start say more.
+        """
+        if self._has_begun:
+            with suppress(asyncpg.InsufficientPrivilegeError):
+                if (problem := await check_readable(connection)) is not None:
+                    raise StoreUnavailable(str(problem))
+        self._has_begun = True
 
     async def _check_incarnation(self, connection: sql.Connection) -> None:
         """See `Incarnation.check`. If another database answers, gives up all connections to the previous one."""

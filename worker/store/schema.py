@@ -81,6 +81,14 @@ async def pending_migrations(connection: Connection) -> list[Migration] | CheckR
     return list(lacking.values())
 
 
+async def check_readable(connection: Connection) -> CheckResult | None:
+    """None unless the database needs newer workers than this one, or has a changed migration. Read only."""
+    if not await connection.fetchval(sql.load("has_schema_migration")):
+        return None
+    pending = await pending_migrations(connection)
+    return pending if isinstance(pending, CheckResult) else None
+
+
 async def check_schema(connection: Connection) -> CheckResult | None:
     """None if the database has this version's schema, or a newer one that this version can run on. Read only."""
     finding = "The database is empty"

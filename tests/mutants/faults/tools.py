@@ -345,6 +345,14 @@ FAULTS = (
         _BESIDE_WORKERS,
     ),
     Fault(
+        "older-workers-connect-again",
+        "a worker answers nothing on a schema that has come to need newer workers",
+        "worker/store/postgres.py",
+        "if (problem := await check_readable(connection)) is not None:",
+        "if await check_readable(connection) is None and (problem := None):",
+        _BESIDE_WORKERS,
+    ),
+    Fault(
         "silent-migration-keeps-its-locks",
         "a migration whose process falls silent gives its locks back",
         f"{_TOOLS}common/sql/lock_patience.sql",
