@@ -239,8 +239,8 @@ class PostgresStore:
     async def _check_schema(self, connection: sql.Connection) -> None:
         """Raise `StoreUnavailable` if the database needs newer workers by now.
 
-        `migrate` waits for connected workers that are too old, but while Postgres restarts, none is connected. The first
-        session skips this check: those before the start say more.
+        `migrate` waits for connected workers that are too old, but while Postgres restarts, none is connected. The
+        first session skips this check: those before the start say more.
         """
         if self._has_begun:
             with suppress(asyncpg.InsufficientPrivilegeError):
