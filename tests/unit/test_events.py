@@ -239,9 +239,9 @@ def test_the_body_of_a_created_passport(changes: dict[str, object], value: bytes
 
 @pytest.mark.parametrize("price", [0, 75])
 def test_a_charged_passport_says_its_price(price: int) -> None:
-    """Also where overage is sold for nothing."""
+    """Also if overage is sold for nothing. By its bytes: JSON readers take 75.0 for 75, and schemas do, too."""
     created = Created(PASSPORT, COMPANY, product(), GTIN, SERIAL, PARTIES, price, NOW_MS, 20582, None, None)
-    assert json.loads(describe(command(), created, LINK_BASE).value)["overage"] == {"priceCents": price}
+    assert b'"overage":{"priceCents":%d}' % price in describe(command(), created, LINK_BASE).value
 
 
 def test_a_replay_repeats_the_created_body_under_the_new_record() -> None:
