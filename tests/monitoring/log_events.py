@@ -10,60 +10,61 @@ _LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "err
 
 MEANINGS = {
     "assigned": "The group gave this worker partitions. Their number is `partitions`.",
-    "background_task_ended": "A task of the worker ended that should go on. The worker starts it again.",
+    "background_task_ended": "A background task ended too early. The worker starts it again.",
     "batch_failed": "Postgres did not take a batch. The worker halves it, or tries it again.",
-    "certificate_unreadable": "A certificate file cannot be read, so nobody knows when it expires.",
+    "certificate_unreadable": "A certificate file cannot be read, so its expiry is unknown.",
     "clocks_differ": "Clocks differ by over an hour, so no old days are dropped. `postgres_ahead` and "
     "`newest_record_ahead` are seconds ahead of this worker's clock.",
-    "companies_refused": "Which companies get refusals only, or over half of the hour's commands as refusals, has "
-    "changed.",
-    "console_failed": "A fault of the console, with its traceback in `exception`.",
+    "companies_refused": "The list of companies changed that get only refusals, or whose refusals are over half of the "
+    "hour's commands.",
+    "console_failed": "The console failed; `exception` has the traceback.",
     "console_read": "Somebody read a page. `subject` is the issuer's id of the reader.",
-    "database_is_another": "Postgres was replaced, restored or made anew. All lanes open again.",
-    "fencing_is_tried_again": "A producer that may have a transaction open cannot be shut out yet.",
+    "database_is_another": "Postgres was replaced, restored or created again. All lanes open again.",
+    "fencing_is_tried_again": "An earlier producer, which may have an open transaction, cannot be fenced yet.",
     "halted_lane_goes_on": "The positions of a halted lane fit again.",
-    "halted_lanes_cannot_look": "Halted lanes cannot look whether their positions fit, since a server is away.",
-    "housekeeping_failed": "Days could not be made ahead or dropped behind. The worker tries again.",
-    "jwks_changed": "The key server has other keys than at the last read.",
-    "jwks_not_kept": "Postgres did not take a copy of the keys.",
-    "jwks_not_recalled": "Postgres did not give the copy of the keys.",
-    "jwks_recalled": "The worker believes the copy of the keys until the key server answers.",
-    "jwks_unavailable": "The key server did not give its keys.",
-    "kafka_token_not_renewed": "The token endpoint gave no token. The worker goes on with the old one until it ends.",
-    "lane_halted": "A lane stands still until somebody acts: [runbook](../runbook/PassportLaneHalted.md).",
-    "lane_lost": "Another session holds the lane. This one asks for it again after a while.",
-    "lane_open": "A lane begins to work at these positions.",
-    "lane_reopens": "Something was in doubt, so the lane reads its positions again.",
-    "lane_still_halted": "A halted lane has looked again.",
-    "lanes_cut_off": "Lanes did not end in time while the worker stopped or gave them away.",
-    "lanes_opened_apart": "Results or batches of these lanes were refused, so they work in a session of their own.",
-    "lanes_rejoin": "Lanes that worked apart join the others again.",
-    "ledger_days_dropped": "These days of keys, ledger and dead letters are over, and were dropped.",
-    "ledger_emitted_again": "The worker published results that were decided and not visible, from `start` to below "
+    "halted_lanes_cannot_look": "Halted lanes cannot check whether their positions fit, since a server is away.",
+    "housekeeping_failed": "Daily partitions could not be created or dropped. The worker tries again.",
+    "jwks_changed": "The key server's keys have changed since the last read.",
+    "jwks_not_kept": "The worker could not store a copy of the keys in Postgres.",
+    "jwks_not_recalled": "The worker could not read the copy of the keys from Postgres.",
+    "jwks_recalled": "The worker uses the copy of the keys until the key server answers.",
+    "jwks_unavailable": "The worker could not read the keys of the key server.",
+    "kafka_token_not_renewed": "The token endpoint gave no token. The worker uses the old one until it expires.",
+    "lane_halted": "A lane answers nothing until somebody acts: [runbook](../runbook/PassportLaneHalted.md).",
+    "lane_lost": "Another session holds the lane. This worker asks for the lane again after a while.",
+    "lane_open": "A lane starts working at these positions.",
+    "lane_reopens": "After a failure, the lane reads its positions again and reopens.",
+    "lane_still_halted": "A halted lane has checked its positions again, and they still do not fit.",
+    "lanes_cut_off": "Lanes did not end in time when the worker stopped or handed them over.",
+    "lanes_opened_apart": "Results or batches of these lanes were refused, so each now works in a separate session.",
+    "lanes_rejoin": "Lanes that worked in separate sessions rejoin the others.",
+    "ledger_days_dropped": "The daily partitions of keys, ledger and dead letters for these days were dropped.",
+    "ledger_emitted_again": "The worker published results that were decided but not visible yet, from `start` to below "
     "`stop`.",
-    "lost_commits_cannot_be_looked_for": "A server is away. Not written by default.",
-    "membership_ended": "The worker left its group although nobody stopped it, and joins again.",
-    "record_refused": "A record failed again and again by its own fault. It became a dead letter.",
+    "lost_commits_cannot_be_looked_for": "Commits cannot be checked, since a server is away. Not written by default.",
+    "membership_ended": "The worker left its group without being stopped, and joins again.",
+    "record_refused": "A record failed repeatedly by its own fault. It became a dead letter.",
     "refusal": "One refused command, with the kind of its credentials and the beginning of the answer's body.",
-    "refusals_not_logged": "So many refusals of a second got no line of their own.",
-    "results_cannot_be_read": "Results are read to find out how far lanes are, and a broker does not give them.",
-    "server_is_away": "`Kafka` or `PostgreSQL` does not answer. One line an outage.",
+    "refusals_not_logged": "The number of refusals within a second that got no line.",
+    "results_cannot_be_read": "The worker reads results to find out how far lanes are, and a broker does not "
+    "return them.",
+    "server_is_away": "`Kafka` or `PostgreSQL` does not answer. One line per outage.",
     "server_is_back": "The server answers again.",
-    "stopped": "The worker has ended well.",
-    "traces_not_handed_over": "The collector did not take the last spans before the worker stopped.",
-    "turn": "A turn is in Postgres: by topic and partition the offsets from which and below which it went.",
-    "unknown_setting": "A variable looks like a setting and is none.",
-    "unusual": "A check before the start found something that is not wrong, with advice.",
+    "stopped": "The worker has stopped cleanly.",
+    "traces_not_handed_over": "The collector did not accept the last spans before the worker stopped.",
+    "turn": "A turn is committed in Postgres: per topic and partition, its first offset and the one after its last.",
+    "unknown_setting": "An environment variable looks like a setting, but no setting has this name.",
+    "unusual": "A check at the start found something unusual. The worker runs nevertheless.",
     "waiting_for_servers": "The worker cannot start yet, and tries again.",
 }
 
 _HEAD = """\
 # Log events
 
-Made from the code by `python -m tests.monitoring`; do not edit. Each line is a JSON object with `event`, `level` and
-`timestamp` (UTC, ISO 8601), and with the fields below. A field that does not apply is null or
-missing. Lines of client libraries are warnings and errors, and have no further fields. Events keep their names and
-fields within a major version; new ones may come.
+Generated from the code by `python -m tests.monitoring`; do not edit. Each line is a JSON object with `event`, `level`
+and `timestamp` (UTC, ISO 8601), and with the fields below. A field that does not apply is null or missing. Lines of
+client libraries are warnings and errors, and have no further fields. Events keep their names and fields within a major
+version; a minor version may add some.
 
 | event | level | fields | meaning |
 |---|---|---|---|

@@ -5,11 +5,11 @@ from tests.monitoring.names import Metric, metrics
 _HEAD = """\
 # Metrics
 
-At `/metrics`, as OpenMetrics (with exemplars of sampled traces) or in the text format, as the scraper asks. Made from
-the registry by `python -m tests.monitoring`; do not edit. The client library's `process_*` come with them.
+`/metrics` serves these metrics as OpenMetrics (with exemplars of sampled traces) or in the text format, as the scraper
+asks, with the client library's `process_*`. Generated from the registry by `python -m tests.monitoring`; do not edit.
 
-Labels are small sets: never a key, a GTIN, a serial number or a company. Gauges of a lane come from the worker that has
-it, and of a lost or halted lane from the one that wants it: take `max by (topic, partition)`.
+Labels have few values: never a key, a GTIN, a serial number or a company. A lane's gauges come from the worker that has
+it; for a lost or halted lane, from the worker to which the group gave it. Take `max by (topic, partition)`.
 
 | name | type | labels | unit | meaning |
 |---|---|---|---|---|

@@ -44,7 +44,7 @@ class Metrics:
         disable_created_metrics()
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        Info("passport_build", "What runs: version of the worker and of Python.", registry=self.registry).info(
+        Info("passport_build", "Versions of the worker and of Python.", registry=self.registry).info(
             {"version": __version__, "python": platform.python_version()}
         )
         counter = partial(Counter, registry=self.registry)
@@ -70,7 +70,7 @@ class Metrics:
             f"Created passports and refusals by a limit of the plan: {', '.join(PLAN_ANSWERS)}.",
             ("plan", "answer"),
         )
-        self.batch_records = histogram("passport_batch_records", "Records a batch.", buckets=_RECORDS)
+        self.batch_records = histogram("passport_batch_records", "Records per batch.", buckets=_RECORDS)
         self.step_seconds = histogram(
             "passport_batch_step_seconds",
             "Duration of a step of a batch: decode, store, emit.",
@@ -100,10 +100,10 @@ class Metrics:
             buckets=_SECONDS,
         )
         self.transaction_records = histogram(
-            "passport_transaction_records", "Records of all lanes a transaction.", buckets=_RECORDS
+            "passport_transaction_records", "Records of all lanes per transaction.", buckets=_RECORDS
         )
         self.transaction_lanes = histogram(
-            "passport_transaction_lanes", "Lanes a transaction.", buckets=(1, 2, 4, 8, 16, 32)
+            "passport_transaction_lanes", "Lanes per transaction.", buckets=(1, 2, 4, 8, 16, 32)
         )
         self.ledger_ends = gauge(
             "passport_ledger_ends_timestamp_seconds",
@@ -112,11 +112,11 @@ class Metrics:
         )
         self.partitions_maintained = gauge(
             "passport_housekeeping_last_success_timestamp_seconds",
-            "When days of keys, ledger and dead letters were last made ahead and dropped behind.",
+            "When daily partitions of keys, ledger and dead letters were last created and dropped.",
         )
         self.newest_backup = gauge(
             "passport_backup_newest_timestamp_seconds",
-            "When the newest backup was taken that `passport-worker backup-taken` noted; 0 where none was noted.",
+            "When the newest backup noted by `passport-worker backup-taken` was taken; 0 if none was noted.",
         )
         self.topic_retention = gauge(
             "passport_topic_retention_seconds",
@@ -135,26 +135,26 @@ class Metrics:
         )
         self.lag_seconds = gauge(
             "passport_lane_lag_seconds",
-            "Age of the oldest command without a visible result, whatever holds it up; 0 when there is none.",
+            "Age of the oldest command without a visible result, for whatever reason; 0 if every command has one.",
             _PLACE,
         )
         self.lane_states = gauge("passport_lane_state", "1 for the state a lane is in.", (*_PLACE, "state"))
         self.halted = gauge("passport_lane_halted", "1 while a lane is halted.", _PLACE)
         self.halt_looked = gauge(
             "passport_lane_halt_looked_timestamp_seconds",
-            "When a halted lane looked last whether its positions fit.",
+            "When a halted lane last checked whether its positions fit.",
             _PLACE,
         )
         self.halts = counter("passport_lane_halts_total", "Lanes that halted.", _PLACE)
         self.reemitted = counter("passport_reemitted_total", "Answers emitted again from the ledger.", _PLACE)
-        self.reopenings = counter("passport_lane_reopenings_total", "Lanes opened again on doubt.", _PLACE)
+        self.reopenings = counter("passport_lane_reopenings_total", "Lanes opened again after a failure.", _PLACE)
 
         # The group
         self.rebalances = counter("passport_rebalances_total", "Assignments received from the group.")
         self.generation = gauge("passport_group_generation", "Generation of the group, by its last assignment.")
         self.partitions = gauge(
             "passport_assigned_partitions",
-            "Partitions that the group gave this worker; 0 while the group shares them out anew.",
+            "Partitions that the group gave this worker; 0 while the group rebalances.",
         )
 
         # Servers, keys and certificates
@@ -162,8 +162,10 @@ class Metrics:
         self.jwks_up = gauge(
             "passport_jwks_up", "1 after a good read of the authorization server's keys, 0 after a bad one."
         )
-        self.jwks_read = gauge("passport_jwks_last_success_timestamp_seconds", "When the keys were last read well.")
-        self.jwks_failures = counter("passport_jwks_failures_total", "Bad reads of the keys.")
+        self.jwks_read = gauge(
+            "passport_jwks_last_success_timestamp_seconds", "When the keys were last read successfully."
+        )
+        self.jwks_failures = counter("passport_jwks_failures_total", "Failed reads of the keys.")
         self.certificate_expires = gauge(
             "passport_certificate_expires_timestamp_seconds",
             "When configured certificates expire: client (first of its chain), ca (last of its bundle), for Kafka; "
