@@ -45,7 +45,7 @@ TABLES: Mapping[str, Table] = {
         "used part of the day's budget", _NONE, "company_number day writes recorded_on", "deleted after the retention"
     ),
     "dead_letter": Table(
-        "to publish it again, and to look at",
+        "to inspect unreadable records, and to publish them again",
         {
             "key": "free text of the producer",
             "value": "the whole record, parties too",
@@ -90,20 +90,20 @@ TABLES: Mapping[str, Table] = {
             "role": "a database role, which may be a person's",
             "reason": "free text of the operator",
             "arguments": "ids, labels and names of files",
-            "progress": "names of those who went on with it",
+            "progress": "names of operators who resumed it",
         },
         "id verb begun_at ended_at outcome",
         _JOURNAL,
     ),
     "overage_charge": Table(
-        "the invoice", _NONE, "passport_id company_number price_cents charged_at", "stays, as records of accounts"
+        "the invoice", _NONE, "passport_id company_number price_cents charged_at", "stays, as an accounting record"
     ),
     "passport": Table(
         "the passports",
         {
             "rest": "parties: legal name, country, GLN, other ids, URL",
             "serial": "chosen by the producer; should name a unit only",
-            "gs1": "the serial number once more",
+            "gs1": "the serial number again",
         },
         "created_at id company_number gtin frame_id",
         "stays: [why](data.md#why-fields-of-stored-passports-are-not-erased)",
@@ -112,7 +112,7 @@ TABLES: Mapping[str, Table] = {
         "the text that passports of a product share",
         {"text": "fields with prefills and default values"},
         "id product_id template_id",
-        "stays, as the passports that use it",
+        "stays, like the passports that use it",
     ),
     "plan": Table("limits and prices", _NONE, "id max_dpps overage_price_cents max_v1_writes_per_day", _CATALOGUE),
     "product": Table(
