@@ -50,7 +50,7 @@ class Passports:
     """Answers records as a worker with this catalogue would, byte for byte.
 
     It starts without passports, and remembers those that it creates. It knows the catalogue's API keys and signing
-    keys, but no access tokens. The catalogue is a file or a parsed one; errors in it raise `CatalogueError`. Settings,
+    keys, but no access tokens. The catalogue is a path or a `Catalogue`; errors in it raise `CatalogueError`. Settings,
     such as names of topics and limits, come from the environment unless given. The commands come on one channel;
     companies that the catalogue binds to others get 401 `wrong-channel`.
     """

@@ -200,10 +200,10 @@ async def test_missing_references_are_reported_together(connection: Connection) 
     with pytest.raises(CatalogueError) as caught:
         await load_catalogue(connection, catalogue)
     assert caught.value.problems == [
-        "companies[1].plan: Expected a plan of file or database, got gone",
-        f"products[0].templateId: Expected a template of file or database, got {TEMPLATE}",
-        f"products[1].companyId: Expected a company of file or database, got {TEMPLATE}",
-        f"products[1].templateId: Expected a template of file or database, got {TEMPLATE}",
+        "companies[1].plan: Expected a plan in file or database, got gone",
+        f"products[0].templateId: Expected a template in file or database, got {TEMPLATE}",
+        f"products[1].companyId: Expected a company in file or database, got {TEMPLATE}",
+        f"products[1].templateId: Expected a template in file or database, got {TEMPLATE}",
     ]
     assert await _everything(connection) == [[], [], [], [], [], []]
 
@@ -216,7 +216,7 @@ async def test_a_key_does_not_change_its_company(connection: Connection) -> None
     with pytest.raises(CatalogueError) as caught:
         await load_catalogue(connection, _catalogue(companies=[other]))
     assert caught.value.problems == [
-        "companies[0].plan: Expected a plan of file or database, got gone",
+        "companies[0].plan: Expected a plan in file or database, got gone",
         "companies[0].apiKeys[1]: Expected a key of this company, got one that belongs to another company",
     ]
     assert await _everything(connection) == before

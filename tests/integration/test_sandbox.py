@@ -422,7 +422,7 @@ def test_a_catalogue_of_ones_own_takes_the_place_of_the_sample(start_sandbox: St
         (
             '{"companies": [{"_id": "' + 24 * "a" + '", "name": "C", "plan": "none", "subscription": null}]}',
             1,
-            "companies[0].plan: Expected a plan of file or database, got none",
+            "companies[0].plan: Expected a plan in file or database, got none",
         ),
     ],
     ids=["missing", "wrong", "refers to nothing"],

@@ -338,7 +338,7 @@ async def test_a_file_that_would_be_refused_is_told(bench: Workbench, tmp_path: 
         told = await ask(bench, f"catalogue {verb}", _file(tmp_path, taken), *more)
         assert told.code == 1
         assert [one["text"] for one in told.report["problems"] if one["code"] == "cannot-be-loaded"] == [
-            "companies[0].plan: Expected a plan of file or database, got none",
+            "companies[0].plan: Expected a plan in file or database, got none",
             "companies[0].apiKeys[0]: Expected a key of this company, got one that belongs to another company",
         ]
         wrong = await ask(

@@ -211,9 +211,9 @@ def test_times_have_a_zone(written: str, moment: datetime | None) -> None:
         (
             "plans.0.max_dpps",
             1,
-            "plans[0].max_dpps: Expected no other field than id, maxDpps, overagePriceCents, maxV1WritesPerDay",
+            "plans[0].max_dpps: Expected no fields other than id, maxDpps, overagePriceCents, maxV1WritesPerDay",
         ),
-        ("plan", [], "plan: Expected no other field than plans, companies, templates, products"),
+        ("plan", [], "plan: Expected no fields other than plans, companies, templates, products"),
         ("companies.0._id", COMPANY[1:], f"companies[0]._id: {OBJECT_ID}"),
         ("companies.0._id", 665012345678901234567890, f"companies[0]._id: {OBJECT_ID}{QUOTES.format('a number')}"),
         ("companies.0.name", "a\u0000", f"companies[0].name: {TEXT}"),
@@ -260,7 +260,7 @@ def test_times_have_a_zone(written: str, moment: datetime | None) -> None:
         (
             "templates.0.fields.0.type",
             "string",
-            "templates[0].fields[0].type: Expected no other field than key, dataType, defaultValue",
+            "templates[0].fields[0].type: Expected no fields other than key, dataType, defaultValue",
         ),
         ("products.0.templateId", None, f"products[0].templateId: {OBJECT_ID}"),
         ("products.0.defaultFieldValues", [], "products[0].defaultFieldValues: Expected an object"),
@@ -280,13 +280,13 @@ def test_all_problems_are_reported_at_once() -> None:
     tree["products"] *= 2
     text = json.dumps(tree).replace('"category":', '"category": "x", "category":')
     assert sorted(_problems(text)) == [
-        "companies[1]._id: Expected a value of its own, got that of companies[0]._id",
-        "companies[1].apiKeys[0]: Expected a value of its own, got that of companies[0].apiKeys[0]",
+        "companies[1]._id: Expected a unique value, got that of companies[0]._id",
+        "companies[1].apiKeys[0]: Expected a unique value, got that of companies[0].apiKeys[0]",
         f"companies[1].name: {TEXT}{QUOTES.format('a number')}",
-        "plans[1].id: Expected a value of its own, got that of plans[0].id",
-        "products[1]._id: Expected a value of its own, got that of products[0]._id",
+        "plans[1].id: Expected a unique value, got that of plans[0].id",
+        "products[1]._id: Expected a unique value, got that of products[0]._id",
         "templates[0].category: Expected a key once, got it more than once",
-        "templates[0].fields[1].key: Expected a value of its own, got that of templates[0].fields[0].key",
+        "templates[0].fields[1].key: Expected a unique value, got that of templates[0].fields[0].key",
     ]
 
 
@@ -294,7 +294,7 @@ def test_a_raw_key_and_its_hash_are_the_same_key() -> None:
     """Two companies cannot share a key by writing it in two ways."""
     keys = f"{{key: tp_a}}, {{sha256: {sha256(b'tp_a').hexdigest().upper()}}}"
     assert _problems(_yaml(keys), ".yaml") == [
-        "companies[0].apiKeys[1]: Expected a value of its own, got that of companies[0].apiKeys[0]"
+        "companies[0].apiKeys[1]: Expected a unique value, got that of companies[0].apiKeys[0]"
     ]
 
 
@@ -308,7 +308,7 @@ def test_a_raw_key_and_its_hash_are_the_same_key() -> None:
         ("{a: .inf}", f"companies[0].prefill.a: {DOUBLE}, got NaN or infinity"),
         (
             "{1: a}",
-            "companies[0].prefill.1: Expected keys of text (in quotes, where YAML reads them as something else)",
+            "companies[0].prefill.1: Expected keys to be text (in quotes, if YAML reads them as something else)",
         ),
         (
             "{a: !!binary aGk=}",
@@ -353,7 +353,7 @@ def test_a_text_that_is_no_object_is_refused(text: str) -> None:
 
 
 _YAML_AT = "Expected YAML, got something else at line"
-_DEPTH = "Expected values of sensible depth, which do not contain themselves"
+_DEPTH = "Expected values that neither nest too deeply nor contain themselves"
 _NUMBER = "a date that exists, or an integer of at most 4300 digits"
 
 
@@ -361,9 +361,9 @@ _NUMBER = "a date that exists, or an integer of at most 4300 digits"
     ("text", "suffix", "problem"),
     [
         ('{"plans":\n [{]}', "json", "Expected JSON, got something else at line 2, column 4"),
-        ("[" * 100_000, "json", "Expected JSON of sensible depth and integers of at most 4300 digits"),
-        ("1" * 5_000, "json", "Expected JSON of sensible depth and integers of at most 4300 digits"),
-        ("[" * 2_000, "yaml", "Expected YAML of sensible depth"),
+        ("[" * 100_000, "json", "Expected JSON that does not nest too deeply, and integers of at most 4300 digits"),
+        ("1" * 5_000, "json", "Expected JSON that does not nest too deeply, and integers of at most 4300 digits"),
+        ("[" * 2_000, "yaml", "Expected YAML that does not nest too deeply"),
         ("a: 1\nb: 2026-02-30", "txt", f"{_YAML_AT} 2, column 4 (expected {_NUMBER})"),
         ("a: " + "1" * 5_000, "yaml", f"{_YAML_AT} 1, column 4 (expected {_NUMBER})"),
         ("a: 1\nb: c: d", "yaml", f"{_YAML_AT} 2, column 5 (mapping values are not allowed here)"),
@@ -441,7 +441,7 @@ def test_a_key_that_is_no_text_is_named_as_it_is_written(key: str, member: str) 
     text = f"companies: [{company}]" if member == "prefill" else f"templates: [{template}]"
     (problem,) = _problems(text, ".yaml")
     assert key in problem
-    assert "Expected keys of text" in problem
+    assert "Expected keys to be text" in problem
 
 
 @pytest.mark.parametrize("word", ["NO", "no", "off", "Yes", "on"])

@@ -20,7 +20,7 @@ JWK, EC_JWK = members_of(RFC_8037.public_key()), members_of(P_256.public_key())
 X = "Expected 32 bytes in base64url without padding, 43 characters"
 COORDINATE = "Expected a coordinate below the prime of P-256's field"
 MOMENT = "Expected an ISO 8601 date and time with a time zone, or null"
-LEAKED = "Expected a public key, got a member of a private one: make another key, this one is no secret now"
+LEAKED = "Expected a public key, got a member of a private one: make another key, this one is no longer secret"
 SECRET = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"
 KID = f"Expected the key's SHA-256 thumbprint (RFC 7638), {key_id(RFC_8037)}"
 POINT = "Expected a point of prime order on the curve Ed25519"
@@ -150,7 +150,7 @@ def test_the_fields_of_a_key() -> None:
     key = {"jwk": JWK, "label": 1, "notBefore": "2026-01-01", "revokedAt": 5, "kid": "x"}
     assert sorted(_problems(key, {}, signaturesRequiredFrom="now")) == [
         f"companies[0].signaturesRequiredFrom: {MOMENT}",
-        f"{PATH}.kid: Expected no other field than jwk, label, notBefore, revokedAt",
+        f"{PATH}.kid: Expected no fields other than jwk, label, notBefore, revokedAt",
         f"{PATH}.label: Expected text without control characters, got a number (text that looks like one needs quotes)",
         f"{PATH}.notBefore: {MOMENT}",
         f"{PATH}.revokedAt: {MOMENT}",
@@ -161,7 +161,7 @@ def test_the_fields_of_a_key() -> None:
 def test_a_key_stands_once_in_a_file() -> None:
     """However it is written."""
     assert _problems({"jwk": JWK}, {"jwk": {**JWK, "kid": key_id(RFC_8037)}}) == [
-        "companies[0].signingKeys[1]: Expected a value of its own, got that of companies[0].signingKeys[0]"
+        "companies[0].signingKeys[1]: Expected a unique value, got that of companies[0].signingKeys[0]"
     ]
 
 

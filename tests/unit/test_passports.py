@@ -97,7 +97,7 @@ def test_ids_come_from_the_place_and_names_from_the_settings() -> None:
         ("companies: [{_id: 1}]", r"companies\[0\]\._id: Expected 24 hexadecimal digits"),
         (
             f"products: [{{_id: '{24 * 'c'}', companyId: '{24 * 'a'}', templateId: '{24 * 'b'}', name: n, model: m}}]",
-            r"products\[0\]\.companyId: Expected a company of file or database",
+            r"products\[0\]\.companyId: Expected a company in file or database",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from worker.stream.cluster.permissions import Acl, missing_acls, needed_acls, ow
 
 
 def asking_acls(settings: Settings) -> tuple[Acl, ...]:
-    """The rights to see how far the group is on each channel that the settings serve."""
+    """The rights to read the group's progress on each channel that the settings serve."""
     return *(Acl("Read", "topic", topic) for topic in settings.by_commands), Acl("Describe", "group", settings.group_id)
 
 

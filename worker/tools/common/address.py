@@ -1,4 +1,4 @@
-"""How people name a command: by its place, by its passport, by the code on the unit, or by company and key.
+"""Parses how people name a command: by its place, by its passport, by the code on the unit, or by company and key.
 
 The search field of the console and `explain` take the same texts.
 """
@@ -20,7 +20,7 @@ _LINK = re.compile(r"https?://\S*/01/([0-9]{14})/21/([^/?#\s]+)\S*")
 _ELEMENTS = re.compile(r"\(01\) *([0-9]{14}) *\(21\) *(\S.*)")
 _UNIT = re.compile(r"([0-9]{14})(?:[ \t,;/]+)(\S.*)")
 _KEY = re.compile(r"([0-9A-Fa-f]{24})(?:[ \t,;/]+)(\S.*)")
-# A name may have spaces, and so may a key. Quotes tell where the name ends; without them the key is the last word.
+# A name may have spaces, and so may a key. Quotes mark where the name ends; without them the key is the last word.
 _QUOTED = re.compile(r'"([^"]+)"[ \t,;/]*(\S.*)')
 _NAMED = re.compile(r"(\S.*\S|\S)[ \t]+(\S+)")
 _API_KEY = re.compile(r"\btp_\S")
@@ -89,16 +89,16 @@ def address_of(text: str, topic: str) -> Address:
 
 
 def address_of_words(words: Sequence[str], topic: str) -> Address:
-    """Parse the arguments of a command line. Two are GTIN and serial number, or company and key, as they stand."""
+    """Parse the arguments of a command line. Two arguments are GTIN and serial number, or company and key."""
     if len(words) != 2:
         return address_of(" ".join(words), topic)
     return _pair(*map(_checked, words))
 
 
 def text_of(address: Serial | CompanyKey) -> str | None:
-    """A text that `address_of` reads as this address, such as for a link; None where there is none.
+    """A text that `address_of` reads as this address, such as for a link; None if no text is.
 
-    It drops separators before a serial number or a key, and white space behind it. A Digital Link keeps both.
+    `address_of` drops separators before a serial number or a key, and white space after it. A Digital Link keeps both.
     """
     texts = [f"{address.company} {address.key}"] if isinstance(address, CompanyKey) else _texts_of_unit(address)
     return next((text for text in texts if _is_read_as(text, address)), None)
@@ -117,7 +117,7 @@ def _is_read_as(text: str, address: Address) -> bool:
 
 
 def _pair(first: str, second: str) -> Serial | CompanyKey:
-    """A GTIN of another length is told so; no company has such a name."""
+    """Digits are a GTIN even if their number is wrong, so that the error is about the GTIN, not about a company."""
     # The id of a company may consist of digits alone.
     is_gtin = first.isdigit() and not is_object_id(first)
     return unit(first, second) if is_gtin else company_key(first, second)

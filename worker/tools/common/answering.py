@@ -15,7 +15,7 @@ _SERIAL_EXISTS = REFUSALS[outcomes.SerialExists].conflict
 
 
 class RowAnswer(NamedTuple):
-    """The answer to a row as texts, empty where nothing is known. `key` is the idempotency key of the row."""
+    """The answer to a row as texts, empty if unknown. `key` is the idempotency key of the row."""
 
     outcome: str
     status: str = ""
@@ -44,7 +44,7 @@ def answer_of(record: ResultRecord) -> RowAnswer:
 
 
 def _digital_link(value: bytes) -> str:
-    """The link, cut out where it stands: reading the whole body takes ten times as long."""
+    """The link, cut out of the bytes: parsing the whole body takes ten times as long."""
     # No text inside a body can look like the name, since its quotes would be escaped.
     at = value.find(_LINK)
     start = at + len(_LINK) - 1

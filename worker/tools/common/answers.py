@@ -1,4 +1,4 @@
-"""Reading published answers back: from the kind and the body of an answer to its outcome."""
+"""Reads published answers: from the kind and the body of an answer to its outcome."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,13 +16,13 @@ _DEPTH = 240
 
 
 def body_of_value(value: bytes) -> dict[str, Any]:
-    """The value of a result as an object; an empty one where no command could have this value. Never raises."""
+    """The value of a result as an object, which is empty if the value is not a readable JSON object. Never raises."""
     body = read_object(value, _DEPTH)
     return body if isinstance(body, dict) else {}
 
 
 def outcome_class(kind: Kind, body: Body, *, replayed: bool = False) -> type[Outcome] | None:
-    """The outcome that an answer tells; None for a body that no worker of this version writes."""
+    """The outcome of an answer; None for a body that no worker of this version writes."""
     if kind is Kind.CREATED:
         return outcomes.Replayed if replayed else outcomes.Created
     error = body.get("error")
@@ -30,7 +30,7 @@ def outcome_class(kind: Kind, body: Body, *, replayed: bool = False) -> type[Out
         if (row.kind, row.status) != (kind, body.get("status")) or not isinstance(error, str):
             continue
         if error.startswith(row.error.partition("{")[0]):
-            # Two outcomes are "Validation error"; the only field of one is the header.
+            # Two outcomes share this error. Only that of rule 4 has the header as its one field.
             if row.error == REFUSALS[outcomes.Invalid].error and set(field_errors(body)) != {KEY_FIELD}:
                 return outcomes.Invalid
             return outcome
@@ -56,6 +56,6 @@ def field_errors(body: Body) -> dict[str, list[str]]:
 
 
 def child(body: Body, name: str) -> Body:
-    """The object at a name; an empty one where something else is there."""
+    """The object under a name; an empty object if there is none."""
     value = body.get(name)
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""Creates, finds and revokes API keys by their hashes, since nobody keeps the keys."""
+"""Creates, finds and revokes API keys by their hashes, since the keys themselves are not stored."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ class StoredKey:
 
 
 async def companies_without_signing_key(connection: Connection) -> list[Company]:
-    """Companies that have to sign by now but have no valid key: all of their commands are refused."""
+    """Companies that must sign by now but have no valid key: all of their commands are refused."""
     return [Company(*row) for row in await connection.fetch(sql.load("companies_without_signing_key", __package__))]
 
 
@@ -50,7 +50,7 @@ async def add_key(connection: Connection, digest: bytes, company_id: str, label:
 
 
 async def lock_key(connection: Connection, digest: bytes) -> StoredKey:
-    """Wait until nobody else changes a key, and keep others from it until the transaction ends. Returns the key."""
+    """Lock a key until the transaction ends. Returns the key as others have left it."""
     row = await connection.fetchrow(sql.load("lock_api_key", __package__), digest)
     assert row is not None, "no key is ever deleted"
     return StoredKey(*row)

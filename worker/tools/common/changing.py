@@ -14,7 +14,7 @@ from worker.tools.common.servers import POSTGRES_AWAY, Known, Servers
 
 
 class Change:
-    """A change with a row in table `operation`. If Postgres goes away meanwhile, the report says that it is unknown."""
+    """A change with a row in table `operation`. If Postgres goes away meanwhile, its outcome is reported as unknown."""
 
     def __init__(
         self, verb: str, author: Author | None, reads: Sequence[Right], writes: Sequence[Right], look: str
@@ -40,7 +40,7 @@ class Change:
     async def ask(
         self, servers: Servers, question: Callable[[Inspection], Awaitable[Known | Problem]]
     ) -> Known | Problem:
-        """Ask the question, or say what is in the way."""
+        """Ask the question, or return the problem that prevents it."""
 
         async def once(database: Inspection) -> Known | Problem:
             # `Servers.postgres` asks again after a lost connection, and a change must not be made twice.

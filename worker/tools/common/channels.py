@@ -14,7 +14,7 @@ def channel_of(settings: Settings, topic: str) -> str | None:
 
 
 def channel_column(channels: Sequence[str | None]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The name and the cells of a table's column for the channels of its rows; none where all are the default one."""
+    """The name and the cells of a table's column for the channels of its rows; nothing if all are the default."""
     if not any(channels):
         return (), [()] * len(channels)
     return ("channel",), [(channel or "(default)",) for channel in channels]

@@ -1,4 +1,4 @@
-"""Companies, as people name them: by id or by name; and the names to show beside ids."""
+"""Finds companies by id or by name, as people type them, and the names to show with ids."""
 
 import difflib
 import unicodedata
@@ -38,10 +38,10 @@ async def find_company(connection: Connection, text: str) -> Company | Problem:
 
     An id goes before a name, and an exact name before one in another case. Needs SELECT on `company` (id, name).
     """
-    if UNSAFE_TEXT.search(text):  # no name has such characters, and Postgres takes no zero
+    if UNSAFE_TEXT.search(text):  # no name has such characters, and Postgres accepts no NUL
         return Problem(code=COMPANY_UNKNOWN, text=_unknown(text, ()))
     is_id = is_object_id(text)
-    if is_id and (names := await names_of(connection, [id := text.lower()])):  # by index, since the console asks so
+    if is_id and (names := await names_of(connection, [id := text.lower()])):  # by index: the console asks, too
         return Company(id, names[id])
     companies = [Company(*row) for row in await connection.fetch(sql.load("companies_named", __package__), text)]
     if not companies and not is_id:
@@ -59,7 +59,7 @@ async def find_company(connection: Connection, text: str) -> Company | Problem:
 
 
 async def find_company_id(connection: Connection, text: str | None) -> str | Problem | None:
-    """The id of the company with this id or name, for a verb that is also for all companies: None for None."""
+    """The id of the company with this id or name, for a verb that also takes all companies: None for None."""
     if text is None:
         return None
     company = await find_company(connection, text)
@@ -67,7 +67,7 @@ async def find_company_id(connection: Connection, text: str | None) -> str | Pro
 
 
 async def names_of(connection: Connection, ids: Iterable[str | None]) -> dict[str, str]:
-    """The names of companies by id, with one query. Passes over None, and lacks ids that the catalogue lacks."""
+    """The names of companies by id, with one query. Leaves out None, and ids that the catalogue lacks."""
     if not (wanted := {id for id in ids if id is not None}):
         return {}
     rows = await connection.fetch(sql.load("company_names", __package__), list(wanted))
@@ -75,13 +75,13 @@ async def names_of(connection: Connection, ids: Iterable[str | None]) -> dict[st
 
 
 async def closed_companies(connection: Connection, ids: Iterable[str]) -> dict[str, datetime]:
-    """The times from which on companies are closed, by id. Lacks ids of open companies."""
+    """The times from which companies are closed, by id. Leaves out companies without such a time."""
     rows = await connection.fetch(sql.load("closed_companies", __package__), list(ids))
     return {row["id"]: row["closed_at"] for row in rows}
 
 
 def _unknown(text: str, everyone: Sequence[Company]) -> str:
-    """The company is unknown; name those whose names contain the text, or else are spelt like it."""
+    """Say that no company has this name, and list those whose names contain the text, or else are spelt like it."""
     typed = _folded(text)
     near = [company for company in everyone if typed and typed in _folded(company.name)]
     if not near:

@@ -32,7 +32,7 @@ async def connected_to(database: Database) -> AsyncIterator[Connection]:
     try:
         yield connection
     finally:
-        with suppress(TimeoutError):  # then it is cut off; what was asked and answered stays so
+        with suppress(TimeoutError):  # then it is cut off, which undoes nothing
             await connection.close(timeout=1.0)
 
 

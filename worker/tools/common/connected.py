@@ -1,4 +1,4 @@
-"""Connections to both servers at once, for verbs that read logs beside the database."""
+"""Connections to both servers at once, for verbs that read both logs and the database."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,7 +43,7 @@ async def connected(servers: Servers) -> AsyncIterator[Connected]:
 async def connected_channels(servers: Servers) -> AsyncIterator[list[Connected]]:
     """The same for each channel that the settings serve, over one session of the database."""
     async with inspection(servers.settings.database) as database:
-        yield [await _connected(servers.of(own), database) for own in servers.settings.by_commands.values()]
+        yield [await _connected(servers.of(channel), database) for channel in servers.settings.by_commands.values()]
 
 
 async def _connected(servers: Servers, database: Inspection) -> Connected:

@@ -16,7 +16,7 @@ class Findings:
     first: list[Problem] = field(default_factory=list)
 
     def add(self, code: str, place: Place, text: str, times: int = 1) -> None:
-        """Note a problem that stands for `times` of its kind."""
+        """Note a problem that was found `times` times."""
         if self.counts[code] < self.most:
             self.first.append(Problem(code=code, place=str(place), text=text))
         self.counts[code] += times

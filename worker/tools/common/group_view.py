@@ -33,13 +33,13 @@ class PartitionView:
 
 
 async def group_view(settings: Settings, cluster: Cluster) -> dict[int, PartitionView]:
-    """View every partition of the command topic. Raises `CLUSTER_ERRORS`, also where the topic does not exist."""
+    """View every partition of the command topic. Raises `CLUSTER_ERRORS`, also if the topic does not exist."""
     group_id, topic = settings.group_id, settings.topic_commands
     identity, counts = await asyncio.gather(cluster.identity(topic), cluster.partition_counts([topic]))
     partitions = range(counts[topic])
     bounds, committed, members = await asyncio.gather(
         LogReader(cluster).bounds(topic, partitions),
-        # Each turn of a running worker makes its offsets unstable for a moment. A look takes the last committed ones.
+        # Each turn of a running worker makes its offsets unstable for a moment. A view may use the last committed ones.
         cluster.committed(group_id, [TopicPartition(topic, partition) for partition in partitions], stable=False),
         members_by_partition(cluster, group_id, topic),
     )

@@ -21,8 +21,7 @@ from worker.tools.common.result_record import letter_cause
 LOGS: tuple[Kind | None, ...] = (*Kind, None)
 # Pass this to `History.named` to read the logs to their end.
 NAMED_TO_THE_END = 2**62
-# This many records that name later commands, with none of the window between them, end it. A few that stand too early
-# do not.
+# A window ends after this many records in a row that name later commands. A few that come too early do not end it.
 LOOK_AHEAD = 50
 
 
@@ -53,9 +52,9 @@ async def topics_of(settings: Settings, cluster: Cluster, elsewhere: frozenset[s
 
 
 def cause_reader(settings: Settings, partition: int, kind: Kind | None) -> Callable[[Record], int | None]:
-    """Returns a function that tells which command of a partition a record names, by its offset; None for no command.
+    """Return a function from a result of the kind, or a dead letter, to the offset of the command that it names.
 
-    The function reads results of the kind, or dead letters.
+    The function returns None for a record that names no command of the partition.
     """
 
     def offset_of(record: Record) -> int | None:
@@ -76,9 +75,9 @@ class Named(NamedTuple):
 class CauseLog:
     """A log of results or dead letters: the records that name commands of one partition, by the commands' offsets.
 
-    First results stand in the order of their commands; repeats stand anywhere behind. Once all that follows names
-    commands above an offset, the log has nothing more for commands below it. A forged record in the middle may name
-    any command, or none, and ends nothing.
+    First results are in the order of their commands; repeats are anywhere later. Once the rest of the log names only
+    commands above an offset, it has nothing more for commands below it. A forged record in the middle may name any
+    command, or none, and ends nothing.
     """
 
     def __init__(
@@ -91,18 +90,18 @@ class CauseLog:
         self._records, self._cause = records, cause
         self._start, self._stop = start, start
         self.stray: Callable[[Record, int | None], None] = lambda record, cause: None
-        """Gets records whose cause is None, or behind all commands that are asked for. By default nobody does."""
+        """Gets records whose cause is None, or after all commands that are asked for. By default they are dropped."""
         self._ahead: list[Named] = []
-        """Records that name commands behind all windows so far, in the order of the log."""
+        """Records that name commands after all windows so far, in the order of the log."""
         self._run = 0
-        """How many of these stand at the end, with no record of the window between them."""
+        """How many of these came last in a row, without a record of the window between them."""
 
     def go_on(self, records: AsyncIterator[list[Record]]) -> None:
         """Continue with more records of the log."""
         self._records = records
 
     async def until(self, stop: int, limit: int) -> AsyncIterator[list[Named]]:
-        """Yield, in chunks, what is left for commands below `stop`. Records for commands from `limit` on are stray."""
+        """Yield, in chunks, the other records for commands below `stop`. Those that name `limit` or later are stray."""
         self._start, self._stop = self._stop, stop
         held, self._ahead, self._run = self._ahead, [], 0
         yield self._wanted(held, stop, limit)
@@ -120,12 +119,12 @@ class CauseLog:
             yield self._wanted(named, stop, limit)
 
     def _wanted(self, records: list[Named], stop: int, limit: int) -> list[Named]:
-        """The records for commands below `stop`; those below `limit` wait."""
+        """The records for commands below `stop`. Those for commands below `limit` are kept for later."""
         wanted = []
         for named in records:
             if named.cause < stop:
                 wanted.append(named)
-                # A repeat is late anyway. A replay that alternates with first results would hold the window open.
+                # Repeats do not count: a replay that alternates with first results would hold the window open.
                 if named.cause >= self._start:
                     self._run = 0
             elif named.cause < limit:
@@ -149,7 +148,7 @@ class CommandWindow:
 class NamingLog:
     """A log of results or dead letters, read up to `end`.
 
-    It may have dropped records that were appended before `dropped_ms`: -inf for none, inf where nobody knows.
+    It may have dropped records that were appended before `dropped_ms`: -inf if none, inf if unknown.
     """
 
     place: tuple[str, int]
@@ -158,7 +157,7 @@ class NamingLog:
     causes: CauseLog
 
 
-# Gets records of a log that name no command of a history: an offset behind it, or None.
+# Gets records of a log that name no command of a history, with the later offset that they name, or None.
 Stray = Callable[[Kind | None, Record, int | None], None]
 
 
@@ -179,8 +178,8 @@ class History:
         self._reader = reader
 
     async def windows(self) -> AsyncIterator[CommandWindow]:
-        """Yield windows without a gap between them. After each, `named` yields what belongs to it."""
-        # The newest records are held back, since the last window reaches to the end, over markers behind them.
+        """Yield windows without a gap between them. After each, `named` yields its records."""
+        # The newest records are held back: the last window reaches to `stop`, past transaction markers after them.
         at, held = self.start, list[Record]()
         async for commands in self._reader.read(self.topic, self.partition, self.start, self.stop):
             if held:
@@ -191,21 +190,21 @@ class History:
             yield CommandWindow(at, self.stop, held)
 
     async def named(self, stop: int) -> AsyncIterator[tuple[Kind | None, list[Named]]]:
-        """Yield, log by log, the records for commands below `stop`; repeats may name any command before.
+        """Yield, log by log, the records for commands below `stop`; repeats may name any earlier command.
 
-        Up to the end of the history, records for commands behind it are stray.
+        While `stop` is within the history, records for commands after the history are stray.
         """
         for kind, log in self.logs.items():
             async for records in log.causes.until(stop, max(stop, self.stop)):
                 yield kind, records
 
     def tell(self, stray: Stray) -> None:
-        """From now on `stray` gets the records that name none of these commands, nor one before them."""
+        """From now on, call `stray` with records that name neither one of these commands nor an earlier one."""
         for kind, log in self.logs.items():
             log.causes.stray = partial(stray, kind)
 
     async def look_again(self) -> None:
-        """From now on `named` goes on to where the logs end now."""
+        """Let `named` continue to the present ends of the logs."""
         for log in self.logs.values():
             topic, partition = log.place
             end = (await self._reader.bounds(topic, [partition]))[partition].end
@@ -216,7 +215,7 @@ class History:
 async def history(
     reader: LogReader, topics: Topics, partition: int, offsets: tuple[int, int], since: datetime
 ) -> History:
-    """Read one lane's commands at `offsets` (start, stop), and the logs from `since` to where they end now.
+    """The history of a lane: its commands at `offsets` (start, stop), and the logs from `since` to their present ends.
 
     Raises `CLUSTER_ERRORS`, here and while it is read.
     """
@@ -230,7 +229,7 @@ async def history(
         causes = CauseLog(reader.read(topic, number, begin, bounds.end), cause, offsets[0])
         dropped_ms = -inf
         # Then the log has dropped records, and the search begins at the first one that is left: results of these
-        # commands may be among the dropped ones. Where the search begins later, none is.
+        # commands may be among the dropped ones. If the search begins later, none are.
         if 0 < bounds.first == begin:
             first_ms = await reader.appended_ms(topic, number, begin) if begin < bounds.end else None
             dropped_ms = inf if first_ms is None else first_ms

@@ -100,6 +100,6 @@ class Inspection:
 async def inspection(database: Database) -> AsyncIterator[Inspection]:
     """A connection for questions. Raises `CannotConnect`, after at most ten seconds."""
     async with connected_to(database) as connection:
-        # `migrate` takes sessions named `passport-worker NNNN` for workers, and waits for their end. A verb is none.
+        # `migrate` takes sessions named `passport-worker NNNN` for workers, and waits for them. A verb is no worker.
         await connection.execute("SET statement_timeout = '20s'; SET application_name = 'passport-worker operator'")
         yield Inspection(connection)

@@ -1,4 +1,4 @@
-"""Keeps the changes that operators make: each has a row in `operation`, written before its first effect."""
+"""Records the changes that operators make: each has a row in `operation`, written before its first effect."""
 
 import asyncio
 import getpass
@@ -67,7 +67,7 @@ class Operation:
 async def operation(
     connection: Connection, verb: str, author: Author, arguments: Mapping[str, Any]
 ) -> AsyncIterator[Operation]:
-    """Keep a row of what happens inside: `done`, `failed` by an exception, or `interrupted` by a signal.
+    """Record the work of the context in a row: `done`, `failed` by an exception, or `interrupted` by a signal.
 
     `arguments` go into the database, so they must hold no credentials. Raises what the database raises.
     """
@@ -81,13 +81,13 @@ async def operation(
 
 @asynccontextmanager
 async def resumed(connection: Connection, verb: str, id: UUID, author: Author) -> AsyncIterator[Operation]:
-    """Go on with an operation that was begun, with its own arguments. Raises `UnknownOperation`.
+    """Resume an operation with the arguments that its row has. Raises `UnknownOperation`.
 
-    The row keeps its first author; its progress has the name of each who resumed it, under `resumedBy`.
+    The row keeps its first author; its progress names everybody who resumed it, under `resumedBy`.
     """
     row = await connection.fetchrow(sql.load("operation", __package__), id)
     if row is None or row["verb"] != verb:
-        raise UnknownOperation(f"expected the id of a {verb}; there is none with the id {id}")
+        raise UnknownOperation(f"expected the id of a {verb}; no {verb} has the id {id}")
     begun = Operation(id, json.loads(row["arguments"]), json.loads(row["progress"]))
     begun.progress.setdefault("resumedBy", []).append(author.name)
     await connection.execute(sql.load("resume_operation", __package__), id, json.dumps(begun.progress))
@@ -106,6 +106,6 @@ async def _until_its_end(connection: Connection, begun: Operation) -> AsyncItera
     await _end(connection, begun, "done")
 
 
-async def _end(connection: Connection, kept: Operation, outcome: str) -> None:
+async def _end(connection: Connection, begun: Operation, outcome: str) -> None:
     query = sql.load("end_operation", __package__)
-    await connection.execute(query, kept.id, outcome, json.dumps(kept.progress))
+    await connection.execute(query, begun.id, outcome, json.dumps(begun.progress))

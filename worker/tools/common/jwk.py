@@ -1,4 +1,4 @@
-"""Signing keys of companies as JSON Web Keys (RFC 7517): checking those that people hand in, and writing our own."""
+"""Signing keys of companies as JSON Web Keys (RFC 7517): checks the JWKs that people provide, and writes new ones."""
 
 import json
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ class SigningJwk:
 
 
 def read_jwk(jwk: object) -> SigningJwk:
-    """The key in a JWK; members that say nothing of it are dropped. Raises `NotAKey`."""
+    """The key in a JWK, with its required members only. Raises `NotAKey`."""
     if not isinstance(jwk, dict):
         raise NotAKey(None, "a public key as a JWK, an object")
     for name in PRIVATE_MEMBERS:
         if name in jwk:
             raise NotAKey(
-                name, "a public key, got a member of a private one: make another key, this one is no secret now"
+                name, "a public key, got a member of a private one: make another key, this one is no longer secret"
             )
     key_type = jwk.get("kty")
     curve = _CURVES.get(key_type) if isinstance(key_type, str) else None

@@ -6,15 +6,15 @@ from pydantic import Field
 
 from worker.tools.common.report import Model, Report
 
-# `lanes`, `doctor` and the console say these of the same lanes.
+# `lanes`, `doctor` and the console give this advice for the same lanes.
 UNOWNED = "Commands wait, and no worker has the lane. Start one (`passport-worker run`)."
-LATE = "Start more workers, up to one a lane; if they make no progress, see their logs."
+LATE = "Start more workers, up to one per lane; if they make no progress, see their logs."
 
 LaneState = Literal["in-step", "behind", "unowned", "never-run", "halted", "not-served", "unknown"]
 
 
 class LaneReport(Model):
-    """A partition of the command topic, and what both servers know of it. Null stands for what is not known."""
+    """A partition of the command topic, and what both servers know about it. Null: unknown."""
 
     channel: str | None = Field(
         description="The topic's channel, empty for the default channel. Null: the topic has another name."
@@ -23,7 +23,7 @@ class LaneReport(Model):
     partition: int
     applied: int | None = Field(description="A: the next offset to decide, in Postgres.")
     emitted: int | None = Field(description="E: the next offset whose result is not visible, in Kafka.")
-    ledger_from: int | None = Field(description="The offset from which on the ledger is complete.")
+    ledger_from: int | None = Field(description="The offset from which the ledger is complete.")
     log_start: int | None
     log_end: int | None
     lag_records: int | None = Field(description="Offsets from E to the end of the log.")
@@ -38,18 +38,18 @@ class LaneReport(Model):
 
     @property
     def name(self) -> str:
-        """The lane within its group: `partition 3`, or `acme partition 3` where it is not of the default channel."""
+        """The lane within its group: `partition 3`, or `acme partition 3` on another channel than the default."""
         channel = self.topic if self.channel is None else self.channel
         return f"{channel} partition {self.partition}".lstrip()
 
     @property
     def short_name(self) -> str:
-        """Where it is clear that lanes are meant: `3`, or `acme 3`."""
+        """The name in a text that is clearly about lanes: `3`, or `acme 3`."""
         return self.name.replace("partition ", "")
 
 
 class LanesReport(Report):
-    """`passport-worker lanes`: where every lane stands."""
+    """`passport-worker lanes`: positions and state of every lane."""
 
     group: str
     lanes: tuple[LaneReport, ...]

@@ -1,4 +1,4 @@
-"""`passport-worker lanes`: where every lane stands, by both servers, and what to do about lanes that do not move."""
+"""`passport-worker lanes`: the positions of every lane on both servers, and what to do about lanes that do not move."""
 
 import asyncio
 import time
@@ -28,9 +28,9 @@ Rows = Mapping[TopicPartition, LaneRow]
 
 
 async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
-    """Everything that both servers know of every lane; if one is away, everything that the other knows.
+    """Everything that both servers know about every lane; if one is away, everything that the other knows.
 
-    With a channel, the report has its lanes alone. Commits that a lane of another channel has lost halt them, too.
+    With a channel, the report has its lanes alone. They halt even if another channel's lane has lost commits.
     """
     settings = servers.settings
     # Lanes of channels that nobody serves come last.
@@ -75,11 +75,14 @@ async def lanes(servers: Servers, channel: str | None = None) -> LanesReport:
 
 
 async def _views(servers: Servers) -> tuple[Views, list[Problem]]:
-    """The partitions of all channels. Channels that cannot be seen have a problem, which the report names once."""
+    """The partitions of all channels. Channels that cannot be seen share a problem if its text is the same."""
     channels = servers.settings.by_commands
-    asked = [servers.kafka(partial(group_view, own, servers.cluster), asking_acls(own)) for own in channels.values()]
+    questions = [
+        servers.kafka(partial(group_view, channel, servers.cluster), asking_acls(channel))
+        for channel in channels.values()
+    ]
     views, problems = dict[TopicPartition, PartitionView](), dict[str, Problem]()
-    for topic, view in zip(channels, await asyncio.gather(*asked), strict=True):
+    for topic, view in zip(channels, await asyncio.gather(*questions), strict=True):
         if isinstance(view, Problem):
             problems[view.text] = view
         else:
@@ -88,9 +91,9 @@ async def _views(servers: Servers) -> tuple[Views, list[Problem]]:
 
 
 async def lane_views(servers: Servers) -> Views:
-    """The partitions of all channels. Raises `CLUSTER_ERRORS`, also where a command topic does not exist."""
+    """The partitions of all channels. Raises `CLUSTER_ERRORS`, also if a command topic does not exist."""
     channels = servers.settings.by_commands
-    views = await asyncio.gather(*(group_view(own, servers.cluster) for own in channels.values()))
+    views = await asyncio.gather(*(group_view(channel, servers.cluster) for channel in channels.values()))
     return {
         TopicPartition(topic, partition): seen
         for topic, view in zip(channels, views, strict=True)
@@ -106,7 +109,7 @@ async def offsets_elsewhere(servers: Servers) -> dict[TopicPartition, Committed]
 
 
 def _seconds_since(appended_ms: int | Problem | None) -> float | None:
-    """The age of the command that waits; 0 where none does, and None where nobody could read its time."""
+    """The age of the waiting command; 0 if none waits, and None if its time could not be read."""
     if appended_ms is None:
         return 0.0
     return None if isinstance(appended_ms, Problem) else round(max(0.0, time.time() - appended_ms / 1000), 3)
@@ -115,12 +118,12 @@ def _seconds_since(appended_ms: int | Problem | None) -> float | None:
 async def _ages(
     servers: Servers, positions: Mapping[TopicPartition, LanePositions]
 ) -> Mapping[TopicPartition, int | Problem]:
-    """When the commands at E were appended, of lanes where commands wait, or why nobody could say.
+    """When the command at E was appended, for each lane with waiting commands, or why that is unknown.
 
-    A leader may tell where its log ends, and hang when it has to read from it.
+    A leader may still say where its log ends, but hang when it has to read from it.
     """
     reader, ages = LogReader(servers.cluster), dict[TopicPartition, int | Problem]()
-    # Where the log has dropped the command at E, the oldest that is left tells how long they have waited at least.
+    # If the log has dropped the command at E, the oldest one left shows how long commands have waited at least.
     waiting = by_topic(
         {at: max(lane.emitted, lane.log.first) for at, lane in positions.items() if lane.emitted < lane.log.end}
     )
@@ -132,20 +135,20 @@ async def _ages(
 
 
 async def with_logs_beyond(cluster: Cluster, seen: Views, known: Rows) -> Views:
-    """The same partitions; where A is beyond the end of the log that was seen, with the log as it is now.
+    """The same partitions, with the log as it is now wherever A is beyond the end that was seen.
 
     E and the logs are read before A, and a running lane moves on meanwhile. Raises `CLUSTER_ERRORS`.
     """
     moved = {at: view.log for at, view in seen.items() if position_in(known.get(at)).applied > view.log.end}
     logs = dict[TopicPartition, Log]()
-    for topic, own in by_topic(moved).items():
-        bounds = await LogReader(cluster).bounds(topic, own)
-        logs |= {TopicPartition(topic, at): Log(own[at].topic, *bound) for at, bound in bounds.items()}
+    for topic, seen_logs in by_topic(moved).items():
+        bounds = await LogReader(cluster).bounds(topic, seen_logs)
+        logs |= {TopicPartition(topic, at): Log(seen_logs[at].topic, *bound) for at, bound in bounds.items()}
     return {at: replace(view, log=logs.get(at, view.log)) for at, view in seen.items()}
 
 
 async def published_without_offset(servers: Servers, seen: Views) -> dict[TopicPartition, int]:
-    """The offset behind the newest command with a result, of partitions with commands but no committed offset.
+    """The offset after the newest command with a result, of partitions with commands but no committed offset.
 
     Only the newest results are read: enough to see that a lane ran, and that commits are lost.
     """
@@ -179,7 +182,7 @@ def positions_of_lanes(
 
 
 def _report(channel: str | None, at: TopicPartition, row: LaneRow | None, view: PartitionView | None) -> LaneReport:
-    """A lane without its state; None stands for what only an absent server knows."""
+    """A lane without its state; None for whatever only an absent server knows."""
     position = None if row is None else row.position
     emitted = None if view is None or view.committed is None else view.committed.offset
     if emitted is None and position is not None:

@@ -1,7 +1,7 @@
-"""Applies numbered SQL migrations: each once, by one process at a time, beside running workers.
+"""Applies numbered SQL migrations: each once, by one process at a time, while workers run.
 
-A worker that needs a table waits behind a migration that waits for a lock on it. So a migration waits shortly, lets the
-workers go first, and tries again.
+A worker that needs a table waits behind a migration that waits for a lock on it. So a migration waits only briefly,
+lets the workers go first, and tries again.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ class OlderWorkers(Exception):
 class Patience:
     """How long a migration waits for the locks that it needs, how often, and how long workers go first in between.
 
-    It also waits so often for the end of workers that cannot run on its schema. Where this process falls silent in a
-    migration, as one that is frozen or cut off does, Postgres ends its session after `silent_seconds`.
+    It waits as often for workers that cannot run on its schema to end. If this process falls silent in a migration,
+    because it is frozen or cut off, Postgres ends its session after `silent_seconds`.
     """
 
     tries: int = 60
-    # Longer than `deadlock_timeout`, by default 1 s. Postgres looks only then whether to end a vacuum of its own.
+    # Longer than `deadlock_timeout`, by default 1 s: only then does Postgres cancel an autovacuum that is in the way.
     lock_seconds: float = 1.2
     pause_seconds: float = 3.0
     silent_seconds: float = 10.0
@@ -73,7 +73,7 @@ async def migrate(
 
 @asynccontextmanager
 async def alone(connection: Connection, say: Callable[[str], None] = lambda text: None) -> AsyncIterator[None]:
-    """A transaction in which no other process migrates or grants. `say` gets a sentence where it has to wait.
+    """A transaction in which no other process migrates or grants. `say` gets a sentence if it has to wait.
 
     The lock ends with the transaction, so a lost connection frees it, and a pooler in between does no harm.
     """
@@ -101,9 +101,9 @@ async def _alone_in_session(connection: Connection, say: Callable[[str], None]) 
 
 
 async def _pause(polls: int, say: Callable[[str], None]) -> None:
-    # Told once. A process that was killed may have left Postgres at an index, which takes as long as it takes.
+    # Said once. Postgres may still be building the index of a killed process, and nobody knows for how long.
     if polls == _SILENT_POLLS:
-        say("another `migrate` is at work, or Postgres is at what a killed one began; this one waits for the end")
+        say("another `migrate` is at work, or Postgres still finishes what a killed one began; waiting for its end")
     await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -138,14 +138,14 @@ async def _apply_next(
 
 def _in_vain(error: Exception, tries: int) -> str:
     if isinstance(error, OlderWorkers):
-        advice = "Stop these workers, then repeat. `migrate --plan` tells before whether they have to stop."
+        advice = "Stop these workers, then repeat. `migrate --plan` says beforehand whether they have to stop."
         return f"The migration was not applied in {tries} tries: {error}. {advice}"
     advice = "Run `passport-worker doctor`: postgres.locks names long transactions. End them, then repeat."
     return f"The migration did not get its locks in {tries} tries: {error}. {advice}"
 
 
 async def _check_workers(connection: Connection, migration: Migration, header: Header) -> None:
-    """Raise `OlderWorkers` where some are connected. An older worker that starts later sees the schema, and ends."""
+    """Raise `OlderWorkers` if some are connected. An older worker that starts later sees the schema, and ends."""
     await connection.execute(sql.load("forget_sessions", __package__))
     if older := await connection.fetch(sql.load("older_workers", __package__), header.readable_from):
         schemas = " and ".join(schema for (schema,) in older)
@@ -163,9 +163,9 @@ async def _next(connection: Connection) -> Migration | None:
 async def _apply_outside(
     connection: Connection, migration: Migration, header: Header, author: Author | None, say: Callable[[str], None]
 ) -> bool:
-    """Apply a migration of a single statement that runs in no transaction, and may have been killed in its midst.
+    """Apply a migration of a single statement that runs in no transaction, and may have been killed midway.
 
-    It waits for transactions, and no worker waits for it. So its patience has no bounds. False: it is not the next.
+    It waits for transactions, and no worker waits for it, so it waits without a limit. False: it is not the next one.
     """
     async with _alone_in_session(connection, say):
         # Another process may have applied it between the two locks.
@@ -182,7 +182,7 @@ async def _apply_outside(
 
 
 async def _record(connection: Connection, migration: Migration, header: Header, author: Author | None) -> None:
-    # Again, for workers that have started meanwhile: until this row is committed, the schema seems to be theirs.
+    # Again, for workers that have started meanwhile: until this row is committed, they take the schema for their own.
     await _check_workers(connection, migration, header)
     columns = (migration.version, migration.name, migration.checksum, header.readable_from, __version__)
     await connection.execute(sql.load("record_migration", __package__), *columns)

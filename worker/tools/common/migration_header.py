@@ -5,8 +5,8 @@
     -- takes: 4.1 s per million rows of passport
     -- transaction: none
 
-The text behind a comma is a reason. `locks` lists the locks on tables that workers use, and for which they would wait;
-`nothing` where they would not. `transaction: none` is for a single statement that Postgres runs in no transaction.
+The text after a comma is a reason. `locks` lists the locks on tables that workers use, and for which they would wait;
+`nothing` if there are none. `transaction: none` is for a single statement that Postgres runs in no transaction.
 """
 
 import re
@@ -28,7 +28,7 @@ class BadHeader(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`seconds` is the time that the benchmark measured, for a million rows of `table` where there is one."""
+    """`seconds` is the time that the benchmark measured, for a million rows of `table` if there is one."""
 
     readable_from: int
     locks: tuple[str, ...]
@@ -58,6 +58,6 @@ def header_of(migration: Migration) -> Header:
 
 
 def index_of(migration: Migration) -> str | None:
-    """The name of the index that the migration makes beside running workers, if it does."""
+    """The name of the index that the migration builds concurrently; None if it builds none."""
     match = _CONCURRENTLY.search(migration.text)
     return match and match[1]

@@ -25,9 +25,9 @@ async def ask_database(
     *,
     is_long: bool = False,
 ) -> Known | Problem:
-    """Ask the database, or say what is in the way: it is away, the role lacks a right, or the schema differs.
+    """Ask the database, or return the problem: it is away, the role lacks a right, or the schema differs.
 
-    A long question takes as long as it needs; each of its statements has a limit of its own.
+    A long question may take any time, but each of its statements has a limit.
     """
 
     async def checked(database: Inspection) -> Known | Problem:
@@ -55,7 +55,7 @@ def to_look(settings: Settings) -> Needs:
 
 def to_repair(settings: Settings) -> Needs:
     """Needs of a verb that also fences workers and moves lanes."""
-    of_channels = [own_transactions(own) for own in settings.by_commands.values()]
+    of_channels = [own_transactions(channel) for channel in settings.by_commands.values()]
     return Needs(RUN, tuple(dict.fromkeys((*looking_acls(settings), *acting_acls(settings), *of_channels))))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Progress:
-    """How far a verb is. This one shows nothing; a subclass shows it to people. Calls cost next to nothing."""
+    """Takes the progress of a verb. This class drops it; a subclass shows it to people. Calls cost next to nothing."""
 
     def begin(self, what: str, total: int) -> None:
         """Begin a part of the work, with a total of records."""
@@ -33,21 +33,21 @@ class Allowance:
         return int(self._records)
 
     def take(self, records: int) -> None:
-        """Take records. If these are more than allowed, what was taken too early has to be waited for."""
+        """Take records. Whoever takes more than allowed has to wait for `seconds_owed`."""
         self._records -= records
 
     def seconds_owed(self, now: float) -> float:
-        """How long to wait until nothing is taken too early any more."""
+        """How long to wait until the rate has allowed all records that were taken."""
         self.available(now)
         return max(0.0, -self._records / self._per_second)
 
 
-# Told how many more records are done, and how many of them count for the rate.
+# Called with the number of records that were done since, and how many of them count toward the rate.
 Advance = Callable[[int, int], Awaitable[None]]
 
 
 def paced(progress: Progress, rate: float) -> Advance:
-    """Advance a progress, and wait where records come faster than `rate` a second; 0 is no limit."""
+    """Return a function that advances a progress, and waits if records exceed `rate` per second; 0 is no limit."""
     allowance = Allowance(rate, time.monotonic()) if rate > 0 else None
 
     async def advance(records: int, counted: int) -> None:
@@ -56,7 +56,7 @@ def paced(progress: Progress, rate: float) -> Advance:
         if allowance is not None:
             allowance.take(counted)
             seconds = allowance.seconds_owed(time.monotonic())
-        # Also for 0 s, so that the event loop gets its turn and hears of signals.
+        # Also for 0 s, so that the event loop gets its turn and notices signals.
         await asyncio.sleep(seconds)
 
     return advance

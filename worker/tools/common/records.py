@@ -24,12 +24,12 @@ def _widest_limits() -> Limits:
     )
 
 
-# The largest limits that settings allow: the worker that answered a record may have had others than ours.
+# The largest limits that settings allow: the worker that answered a record may have had other limits than ours.
 WIDEST = _widest_limits()
 
 
 def command_of(record: Record) -> Command:
-    """The command of a record, read as workers read it: of very many headers they keep the known ones only."""
+    """The command of a record, read as workers read it: if it has too many headers, they keep only the known ones."""
     # With all headers, the answer would not fit its command: any producer could make a lane unrecoverable.
     return open_envelope(without_excess(record, WIDEST), WIDEST).command
 
@@ -40,7 +40,7 @@ def masked(text: str) -> str:
 
 
 def escaped(data: bytes | None) -> str | None:
-    """Bytes of a record as text that no terminal obeys, without credentials."""
+    """Bytes of a record as text that is safe for terminals, without credentials."""
     if data is None:
         return None
     return _CREDENTIALS.sub(r"\1…", printable(data.decode("utf-8", "backslashreplace")))

@@ -14,7 +14,7 @@ from worker.messages.rules import Kind
 # A record as it was read, or as it is to be published.
 Published = Event | Record
 
-# The worker adds its headers behind those of the copy, which may have some of the same names.
+# The worker adds its headers after those of the command, which may have some of the same names.
 _DEAD_LETTER_HEADERS = 6
 
 _ORIGIN_HEADERS = (
@@ -48,17 +48,17 @@ def answer_of(result: Published, kind: Kind, source: Source) -> Answer:
         )
     except (KeyError, ValueError) as error:
         raise Misfit(f"{type(error).__name__} in its headers or its key") from error
-    # The comparison below proves no id, since an event repeats what the answer has.
+    # The comparison below cannot catch a bad id, since an event repeats what the answer has.
     for id in (answer.company_id, answer.passport_id):
         if id is not None and not re.fullmatch(OBJECT_ID, id):
-            raise Misfit("the id of its company or passport is none")
+            raise Misfit("the id of its company or passport is not 24 hexadecimal digits")
     if (unlike := difference(event_of(answer, source.topic, source.partition), result)) is not None:
         raise Misfit(f"{unlike} is not what a worker writes")
     return answer
 
 
 def known_answer(result: Published, kind: Kind, source: Source) -> Answer | None:
-    """The answer from which a result of a kind was made; None where no worker publishes such a record."""
+    """The answer from which a result of a kind was made; None if no worker publishes such a record."""
     try:
         return answer_of(result, kind, source)
     except Misfit:
@@ -100,7 +100,7 @@ def letter_of(copy: Published, source: Source, group_id: str) -> DeadLetter:
 
 
 def difference(wanted: Event, record: Published) -> str | None:
-    """The first part of a record that differs from the expected one: key, value or a header; None where none does."""
+    """The first part of a record that differs from the expected one: key, value or a header; None if none does."""
     if record.key != wanted.key:
         return "the key"
     if record.value != wanted.value:

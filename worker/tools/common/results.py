@@ -44,7 +44,7 @@ class ResultRecord(NamedTuple):
         return self.header("idempotency-replayed") == "true"
 
     def header(self, name: str) -> str | None:
-        """The last value of a header, as text; None where the record has no such header."""
+        """The last value of a header, as text; None if the record has no such header."""
         for key, value in reversed(self.headers):
             if key == name and value is not None:
                 return value.decode("utf-8", "replace")
@@ -64,7 +64,7 @@ class ResultWatcher:
             **client_options(settings),
             isolation_level="read_committed",
             enable_auto_commit=False,
-            auto_offset_reset="none",  # records that have expired meanwhile are an error, and are not passed over
+            auto_offset_reset="none",  # expired records are an error, and are not skipped
             fetch_max_wait_ms=POLL_MS,
             fetch_max_bytes=_FETCH_BYTES,
             metadata_max_age_ms=_METADATA_MS,

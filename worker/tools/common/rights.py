@@ -1,4 +1,4 @@
-"""The rights that database roles need: a kind of role for all that it does, and a verb before it begins."""
+"""Rights in Postgres: those that each kind of role needs, and checks of the role that a verb connects with."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ async def check_reading(connection: Connection, tables: Collection[str]) -> Chec
 
 
 async def may_change(connection: Connection) -> bool:
-    """Whether the connection's role has a right to change anything; also where it may not see the tables' schema."""
+    """Whether the connection's role has a right to change anything, even if it may not see the tables' schema."""
     changes = [right for right in RUN.rights if right.privilege not in ("SELECT", "USAGE")]
     return len((await lacking_of(connection, changes)).rights) < len(changes)
 

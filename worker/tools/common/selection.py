@@ -8,7 +8,7 @@ from datetime import datetime
 from worker.domain.places import Place
 from worker.domain.timestamps import parse_time
 
-# An offset, or a time, which stands for the first record appended then or later.
+# An offset, or a time, which means the first record appended then or later.
 Bound = int | datetime
 
 _PLACE = re.compile(r"(?:(?P<topic>[a-zA-Z0-9._-]{1,249})[/:])?(?P<partition>[0-9]{1,9})[/:](?P<offset>[0-9]{1,18})")
@@ -45,7 +45,7 @@ def time_of(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Offsets of some partitions, or of all; `stop` is exclusive. None stands for the start and the end of the log."""
+    """Offsets of some partitions, or of all; `stop` is exclusive. None means the start or the end of the log."""
 
     partitions: tuple[int, ...] = ()
     start: Bound | None = None
@@ -56,7 +56,7 @@ class Range:
 FirstSince = Callable[[Sequence[int], datetime], Awaitable[Mapping[int, int]]]
 
 
-# The first offset, and the offset behind the last.
+# The first offset, and the offset after the last.
 Offsets = tuple[int, int]
 
 
@@ -79,7 +79,7 @@ async def offsets_of(chosen: Range, bounds: Mapping[int, Offsets], first_since: 
 def chosen_partitions(chosen: Collection[int], known: Collection[int]) -> list[int]:
     """The chosen partitions of the command topic, or all known ones. Raises `BadSelection`."""
     if unknown := sorted(set(chosen).difference(known)):
-        raise BadSelection(f"there is no partition {unknown[0]}; the topic has {len(known)}, from 0 on")
+        raise BadSelection(f"there is no partition {unknown[0]}; the topic has {len(known)}, numbered from 0")
     return sorted(set(chosen) or known)
 
 

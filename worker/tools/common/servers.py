@@ -45,7 +45,7 @@ TOPICS_MISSING, SCHEMA_DIFFERS = "topics-missing", "schema-differs"
 # Errors of brokers that have not found or loaded the coordinator of a group yet.
 _COORDINATOR_COMES = (GroupLoadInProgressError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError)
 
-# The exceptions of verbs when a server does not do what it was asked.
+# Raised when a server does not do what a verb asks.
 SERVER_ERRORS = (CannotConnect, StoreUnavailable, *CLUSTER_ERRORS, *DATABASE_ERRORS)
 
 Known = TypeVar("Known")
@@ -97,7 +97,7 @@ class Servers:
         )
 
     async def both_answer(self, patience: float) -> Problem | None:
-        """Wait for both servers, for so many seconds each. A problem says which of them does not answer."""
+        """Wait for both servers, up to `patience` seconds each. A problem says which of them does not answer."""
         topic, group_id = next(iter(self.settings.by_commands)), self.settings.group_id
 
         async def committed() -> None:
@@ -120,7 +120,7 @@ class Servers:
     ) -> Known | Problem:
         """Ask again for `patience` seconds while the server is away. Each attempt takes at most `limit` seconds.
 
-        A new cluster takes seconds to find a coordinator for a group, so that has as much time as an answer.
+        A new cluster takes seconds to find a coordinator for a group, so this may take as long as an answer.
         """
         began = time.monotonic()
 
@@ -138,7 +138,7 @@ class Servers:
         raise AssertionError("stamina returns or raises")
 
     def problem(self, error: Exception, *, of_kafka: bool = True) -> Problem:
-        """Describe one of `SERVER_ERRORS`. `of_kafka` tells which server a `TimeoutError` comes from."""
+        """Describe one of `SERVER_ERRORS`. `of_kafka` says which server a `TimeoutError` comes from."""
         if isinstance(error, CannotConnect):
             return Problem(code=POSTGRES_AWAY, text=str(error))
         if isinstance(error, UnknownTopicOrPartitionError) and error.args:
@@ -155,7 +155,7 @@ class Servers:
 
 @asynccontextmanager
 async def both_servers(settings: Settings, patience: float = AWAY_SECONDS) -> AsyncIterator[Servers]:
-    """Both servers for as long as the context lasts. A server is connected when it is asked first."""
+    """Both servers for as long as the context lasts. Each is connected when it is first asked."""
     servers = Servers(settings, patience)
     try:
         yield servers
@@ -166,7 +166,7 @@ async def both_servers(settings: Settings, patience: float = AWAY_SECONDS) -> As
 def retried(
     errors: tuple[type[Exception], ...] | Callable[[Exception], bool], seconds: float
 ) -> AsyncIterator[stamina.Attempt]:
-    """Attempts for so many seconds, for 0 only one. The last error is raised."""
+    """Attempts for this many seconds; a single one if that is 0. Raises the last error."""
     return stamina.retry_context(
         on=errors,
         attempts=None if seconds > 0 else 1,

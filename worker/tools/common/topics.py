@@ -38,7 +38,7 @@ async def create_topics(cluster: Cluster, settings: Settings) -> tuple[list[str]
             created.append(name)
         elif error is not TopicAlreadyExistsError:
             raise error(f"topic {name}: {message[0] if message and message[0] else error.__name__}")
-    # New topics are as wanted, and a broker may not know them yet.
+    # New topics need no comparison, and a broker may not know them yet.
     topics = await find_topics(cluster, [topic.name for topic in wanted if topic.name not in created])
     # A worker that started before a broker knows the new ones would miss them.
     with suppress(TimeoutError):
@@ -58,9 +58,9 @@ async def compare_topics(cluster: Cluster, settings: Settings) -> tuple[list[str
 def _drift(settings: Settings, topics: Mapping[str, ExistingTopic]) -> list[str]:
     drift = list[str]()
     for channel in settings.by_commands.values():
-        own = {name: topic for name, topic in topics.items() if name in channel.all_topics}
+        existing = {name: topic for name, topic in topics.items() if name in channel.all_topics}
         partitions = settings.topic_partitions
-        if channel.channel and (commands := own.get(channel.topic_commands)):
-            partitions = commands.shape.partitions  # channels may differ, and the setting is that of the default one
-        drift += map(str, differences(channel, own, partitions, settings.topic_replication))
+        if channel.channel and (commands := existing.get(channel.topic_commands)):
+            partitions = commands.shape.partitions  # the setting is for the default channel; others may differ
+        drift += map(str, differences(channel, existing, partitions, settings.topic_replication))
     return drift

@@ -19,7 +19,7 @@ class Wanted:
 def wanted_topics(settings: Settings, existing: int = 0) -> list[Wanted]:
     """All topics. Result topics have as many partitions as the command topic, and room for every answer.
 
-    `existing` is the number of partitions of a command topic that is there already, whatever the setting says.
+    `existing` is the number of partitions of a command topic that exists already, whatever the setting says.
     """
     kept = {"retention.ms": str(WEEK_MS), "cleanup.policy": "delete"}
     if settings.topic_replication > 2:
@@ -33,7 +33,7 @@ def wanted_topics(settings: Settings, existing: int = 0) -> list[Wanted]:
         **kept,
     }
     result = {
-        # Retention counts from it: results of a worker whose clock is days behind would be deleted at once.
+        # Retention counts from the timestamp: results of a worker whose clock is days behind would be deleted at once.
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(RESULT_BYTES),
         **kept,

@@ -1,4 +1,4 @@
-"""Explains in one or two sentences why a command was answered so, from the answer's outcome and body alone."""
+"""Explains in one or two sentences why a command got its answer, from the answer's outcome and body alone."""
 
 from collections.abc import Mapping
 
@@ -28,7 +28,7 @@ SIGNATURE_SENTENCES: Mapping[str, str] = {
     SignatureProblem.REQUIRED: "The company's commands have to be signed. This one has an API key or access token.",
 }
 
-# The same for all reasons of rule 2.
+# What was wrong with credentials, by the reasons of rule 2.
 CREDENTIALS_SENTENCES: Mapping[str, str] = {
     **SIGNATURE_SENTENCES,
     CredentialsProblem.WRONG_CHANNEL: (
@@ -77,12 +77,12 @@ def _price(cents: object, currency: str) -> str:
     # A stranger may have written anything here.
     if isinstance(cents, int) and not isinstance(cents, bool) and 0 <= cents < _MOST_CENTS:
         return money(cents, currency)
-    return "a price that it does not say"
+    return "an unstated price"
 
 
 def _detail(body: Body, name: str) -> str:
     details = body.get("details")
-    return str(details.get(name)).rstrip(".") if isinstance(details, dict) else "it is not said why"
+    return str(details.get(name)).rstrip(".") if isinstance(details, dict) else "no reason is given"
 
 
 def _fields(body: Body) -> str:

@@ -1,1 +1,1 @@
-"""The catalogue file: its models, its syntax, and the rows that it stands for."""
+"""The catalogue file: its models, its syntax and its rows."""

@@ -1,4 +1,4 @@
-"""A catalogue as the facts of decisions: those of a database with this catalogue alone, and no passports."""
+"""Turns a catalogue into facts for decisions, as from a database with this catalogue alone and no passports."""
 
 import json
 from datetime import UTC, datetime, timedelta

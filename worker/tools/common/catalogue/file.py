@@ -47,7 +47,7 @@ class CatalogueError(Exception):
 
 
 class UnreadableFile(CatalogueError):
-    """The text is no catalogue at all; its only problem says where that shows."""
+    """The text is no catalogue at all; its only problem says where that becomes clear."""
 
 
 def read_catalogue(path: Path) -> Catalogue:
@@ -56,7 +56,7 @@ def read_catalogue(path: Path) -> Catalogue:
 
 
 def read_with_digest(path: Path) -> tuple[Catalogue, str]:
-    """Read a JSON or YAML file, and its SHA-256. The extension says which; under other extensions both are tried.
+    """Read a JSON or YAML file, and its SHA-256. The extension says which; with any other extension, both are tried.
 
     Raises `UnreadableFile`, which names the file, and `CatalogueError` for its contents.
     """
@@ -80,7 +80,7 @@ def parse_catalogue(text: str, suffix: str = "") -> Catalogue:
     except syntax.UnreadableText as error:
         raise UnreadableFile([str(error)]) from None
     except RecursionError:
-        raise UnreadableFile(["Expected values of sensible depth, which do not contain themselves"]) from None
+        raise UnreadableFile(["Expected values that neither nest too deeply nor contain themselves"]) from None
     catalogue = _validated(tree, problems)
     problems += _key_choices(tree)
     problems += _repetitions(tree)
@@ -117,7 +117,7 @@ def _message(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         model = MODELS[tuple(step for step in detail["loc"][:-1] if isinstance(step, str))]
         names = ", ".join(str(field.alias) for field in model.model_fields.values())
-        return f"Expected no other field than {names}"
+        return f"Expected no fields other than {names}"
     if detail["type"] == "model_type" and not detail["loc"]:
         return f"Expected an object with {', '.join(Catalogue.model_fields)}"
     expected = {"model_type": "Expected an object", "tuple_type": "Expected a list"}
@@ -144,7 +144,7 @@ def _key_choices(tree: object) -> Iterator[ValueProblem]:
 
 
 def _repetitions(tree: object) -> Iterator[ValueProblem]:
-    """Repeated ids and keys. They are sought in the raw file, so that they are reported along with other errors."""
+    """Repeated ids and keys. The search is in the raw file, so that they are reported along with other errors."""
     yield from _repeated((("plans", at, "id"), row.get("id")) for at, row in _rows(tree, "plans"))
     for section in ("companies", "templates", "products"):
         yield from _repeated(((section, at, "_id"), _lower(row.get("_id"))) for at, row in _rows(tree, section))
@@ -175,21 +175,21 @@ def _repeated(values: Iterable[tuple[ValuePath, object]]) -> Iterator[ValueProbl
     first: dict[str, ValuePath] = {}
     for path, value in values:
         if isinstance(value, str) and first.setdefault(value, path) is not path:
-            yield path, f"Expected a value of its own, got that of {syntax.show(first[value])}"
+            yield path, f"Expected a unique value, got that of {syntax.show(first[value])}"
 
 
 def missing_references(
     catalogue: Catalogue, plans: Iterable[str] = (), companies: Iterable[str] = (), templates: Iterable[str] = ()
 ) -> Iterator[str]:
-    """A line, with its path, for each reference to a row that neither the file nor these ids of the database have."""
+    """Yield a line, with the path, for each reference to a row that is in neither the file nor these ids."""
     known_plans = {plan.id for plan in catalogue.plans}.union(plans)
     known_companies = {company.id for company in catalogue.companies}.union(companies)
     known_templates = {template.id for template in catalogue.templates}.union(templates)
     for at, company in enumerate(catalogue.companies):
         if company.plan not in known_plans:
-            yield f"companies[{at}].plan: Expected a plan of file or database, got {company.plan}"
+            yield f"companies[{at}].plan: Expected a plan in file or database, got {company.plan}"
     for at, product in enumerate(catalogue.products):
         if product.company_id not in known_companies:
-            yield f"products[{at}].companyId: Expected a company of file or database, got {product.company_id}"
+            yield f"products[{at}].companyId: Expected a company in file or database, got {product.company_id}"
         if product.template_id not in known_templates:
-            yield f"products[{at}].templateId: Expected a template of file or database, got {product.template_id}"
+            yield f"products[{at}].templateId: Expected a template in file or database, got {product.template_id}"

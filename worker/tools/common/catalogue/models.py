@@ -32,7 +32,7 @@ def _wrong(what: str) -> PydanticCustomError:
 
 
 def _only(what: str, fits: Callable[[Any], bool], *, is_text: bool = False, or_null: bool = False) -> PlainValidator:
-    """Accepts fitting values as they are."""
+    """Accepts values that fit, and leaves them as they are."""
 
     def check(value: object) -> object:
         if not (fits(value) or (or_null and value is None)):
@@ -46,7 +46,7 @@ _only_text = partial(_only, is_text=True)
 
 
 def _got(value: object) -> str:
-    """Say where a number or a truth value stands for text: YAML reads `007`, `on` and `no` so, without quotes."""
+    """Say that a value is a number or a boolean, not text: YAML reads `007`, `on` and `no` so, without quotes."""
     if isinstance(value, int | float):
         kind = "true or false" if isinstance(value, bool) else "a number"
         return f", got {kind} (text that looks like one needs quotes)"
@@ -96,7 +96,7 @@ Label = Annotated[str, _only_text("text without control characters", _is_label)]
 Integer = Annotated[int, _only(_INTEGER, _is_integer)]
 IntegerOrNull = Annotated[int | None, _only(_INTEGER, _is_integer, or_null=True)]
 ObjectId = Annotated[str, _only_text("24 hexadecimal digits, as text", is_object_id), AfterValidator(str.lower)]
-# None stands for an absent field; a null in the file is refused.
+# None means an absent field; a null in the file is refused.
 Digest = Annotated[bytes | None, _only_text("64 hexadecimal digits", _matches(_DIGEST)), AfterValidator(bytes.fromhex)]
 HashedKey = Annotated[
     bytes | None,
@@ -205,7 +205,7 @@ class SigningKey(Row):
         description="Public key as a JWK (RFC 7517): Ed25519 or P-256. A `kid` in it must be the SHA-256 thumbprint."
     )
     label: Label = Field("", description="A note for people, such as where the key is used.")
-    not_before: TimeOrNull = Field(None, description="Commands appended before are refused; null: none.")
+    not_before: TimeOrNull = Field(None, description="Commands appended earlier are refused; null: none are.")
     revoked_at: TimeOrNull = Field(
         None, description="Commands appended from then on are refused; null takes a revocation back."
     )

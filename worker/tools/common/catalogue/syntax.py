@@ -31,7 +31,7 @@ _PLAIN_NUMBER = re.compile(r"[-+]?((0|[1-9]\d*)?(\.\d*)?(e[-+]?\d+)?|\.(inf|nan)
 
 
 class UnreadableText(Exception):
-    """The text is neither JSON nor YAML; the message says where it breaks off."""
+    """The text is neither JSON nor YAML; the message says where parsing failed."""
 
 
 class _Object(dict[object, object]):
@@ -50,7 +50,7 @@ def decode(content: bytes) -> str:
 
 
 def parse(text: str, suffix: str) -> object:
-    """Parse JSON or YAML, as the file's `suffix` says. Under other suffixes both are tried. Raises `UnreadableText`."""
+    """Parse JSON or YAML, as the file's `suffix` says. With others, both are tried. Raises `UnreadableText`."""
     if suffix.lower() in (".yaml", ".yml"):
         return _parse_yaml(text)
     try:
@@ -66,8 +66,8 @@ def _parse_json(text: str) -> object:
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         problem = f"Expected JSON, got something else at line {error.lineno}, column {error.colno}"
-    except (ValueError, RecursionError):  # integers of over 4,300 digits; objects in objects without end
-        problem = "Expected JSON of sensible depth and integers of at most 4300 digits"
+    except (ValueError, RecursionError):  # integers of over 4,300 digits; too deep nesting
+        problem = "Expected JSON that does not nest too deeply, and integers of at most 4300 digits"
     raise UnreadableText(problem)
 
 
@@ -92,12 +92,12 @@ def _parse_yaml(text: str) -> object:
     except yaml.reader.ReaderError as error:
         problem = f"Expected YAML of printable characters, got something else at {place(text[: error.position])}"
     except RecursionError:
-        problem = "Expected YAML of sensible depth"
+        problem = "Expected YAML that does not nest too deeply"
     raise UnreadableText(problem)
 
 
 class _Ambiguous:
-    """A value of which YAML 1.1 makes something else than most people mean, as it is written: 010, 12:30, NO."""
+    """A value, as written, that YAML 1.1 reads differently from what most people mean: 010, 12:30, NO."""
 
     def __init__(self, text: str, expected: str) -> None:
         self._text, self.expected = text, expected
@@ -160,7 +160,7 @@ def show(path: ValuePath) -> str:
 def problems_of(value: object, path: ValuePath = ()) -> Iterator[ValueProblem]:
     """Values that JSON cannot express, or only ambiguously, with their paths. Times are fine where they are expected.
 
-    Raises `RecursionError` for a value that contains itself, or whose parts lie too deep in one another.
+    Raises `RecursionError` for a value that contains itself or nests too deeply.
     """
     if isinstance(value, dict):
         yield from _problems_of_object(value, path)
@@ -178,7 +178,7 @@ def _problems_of_object(value: dict[object, object], path: ValuePath) -> Iterato
         yield (*path, key), "Expected a key once, got it more than once"
     for key, item in value.items():
         if not isinstance(key, str):
-            yield (*path, str(key)), "Expected keys of text (in quotes, where YAML reads them as something else)"
+            yield (*path, str(key)), "Expected keys to be text (in quotes, if YAML reads them as something else)"
         elif _LONE_SURROGATE.search(key):
             yield (*path, key), "Expected text without lone surrogates"
         else:

@@ -1,2 +1,2 @@
--- Ids and names of all companies. Read only; reads the table, which has a row a company.
+-- Ids and names of all companies. Read only; reads the table, which has one row per company.
 SELECT id, name FROM company ORDER BY name, id

@@ -1,2 +1,2 @@
--- Writes down what an operator is about to do. Safe: a row of its own.
+-- Records what an operator is about to do. Safe: adds a row.
 INSERT INTO operation (id, verb, who, reason, arguments) VALUES ($1, $2, $3, $4, $5)

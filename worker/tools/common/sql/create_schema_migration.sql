@@ -1,4 +1,4 @@
--- The record of applied migrations. Safe: runs under the migration lock, and does nothing where the table exists.
+-- The record of applied migrations. Safe: runs under the migration lock, and does nothing if the table exists.
 -- Workers of an older version read it, too: it may gain columns, and lose none.
 CREATE TABLE IF NOT EXISTS schema_migration (
     version       integer PRIMARY KEY,

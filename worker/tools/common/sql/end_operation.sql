@@ -1,6 +1,6 @@
--- Writes down how an operation ended, and how far it got. Once it is done, runs of the same command that began before and
--- were killed are over, too; one that still goes on writes its own end later. An operation may be one transaction, for
--- which now() is one time. Safe to repeat.
+-- Records how an operation ended, and how far it got. Once it is done, earlier runs of the same command that were
+-- killed are over, too; a run that still continues records its own end later. An operation may be a single transaction,
+-- in which now() never changes. Safe to repeat.
 WITH own AS (
     SELECT verb, arguments, begun_at FROM operation WHERE id = $1
 ), killed AS (

@@ -1,2 +1,2 @@
--- Lets this transaction see the sessions of now: it would see those of its first look again. Read only.
+-- Lets this transaction see the present sessions. Without it, every look returns those of the first one. Read only.
 SELECT pg_stat_clear_snapshot()

@@ -1,2 +1,2 @@
--- Writes down how far an operation has got.
+-- Records how far an operation has got.
 UPDATE operation SET progress = $2 WHERE id = $1

@@ -1,4 +1,4 @@
--- Schemas of connected workers that are older than $1. Each worker names its own; any role may read these names. Read
+-- Schemas of connected workers that are older than $1. Workers name their schema; any role may read these names. Read
 -- only.
 SELECT DISTINCT right(application_name, 4) AS schema
   FROM pg_stat_activity

@@ -1,2 +1,2 @@
--- An operation as it was begun. Read only.
+-- An operation and its progress. Read only.
 SELECT verb, arguments, progress, outcome FROM operation WHERE id = $1

@@ -1,4 +1,4 @@
--- Revokes an API key from a time on ($2; null: now), later by $3, and returns the row. Safe: never gives a key more
+-- Revokes an API key from a time on ($2; null: now), plus $3, and returns the row. Safe: never gives a key more
 -- time than it has. Now is a whole millisecond, as append times are.
 UPDATE api_key
    SET revoked_at = least(revoked_at, coalesce($2::timestamptz, date_trunc('milliseconds', now())) + $3::interval)

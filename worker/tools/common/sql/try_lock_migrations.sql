@@ -1,3 +1,3 @@
--- Lets one process migrate at a time. Ends with the transaction. Whoever comes second asks again, and does not wait: a
+-- Lets one process migrate at a time. Ends with the transaction. A second process asks again, and does not wait: a
 -- session that waits has a snapshot, and CREATE INDEX CONCURRENTLY would wait for its end.
 SELECT pg_try_advisory_xact_lock(hashtextextended('passport-worker migrate', 0))
