@@ -107,7 +107,7 @@ async def test_commits_that_one_channel_lost_halt_the_lanes_of_all(make_bench: M
         assert any(default in problem["text"] for problem in told.report["problems"]), "lanes of other channels"
         refused = await asyncio.to_thread(run_command, "lanes", "recover", "1", **{**bench.environment, **lost})
         assert refused.returncode == 2
-        assert "partitions: expected --channel NAME beside it" in refused.stderr
+        assert "partitions: expected --channel NAME with it" in refused.stderr
         before = await contents(old)
         planned = await ask(bench, "lanes recover", **lost)
         assert (planned.code, planned.report["executed"]) == (0, False)
@@ -264,7 +264,7 @@ async def test_audit_of_channels_with_different_partitions(make_bench: MakeBench
     refused = await asyncio.to_thread(run_command, "audit", "--partition", "2", **bench.environment)
     assert (refused.returncode, refused.stderr) == (
         2,
-        "passport-worker: --partition: expected --channel NAME beside it, since several channels are served\n",
+        "passport-worker: --partition: expected --channel NAME with it, since several channels are served\n",
     )
     globex, acme = (bench.settings.of_channel(name) for name in ("globex", "acme"))
     leaked = bench.read([acme.topic_created])[0]

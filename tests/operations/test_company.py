@@ -388,7 +388,7 @@ async def test_people_get_lines(bench: Workbench) -> None:
     assert (await close()).stdout.splitlines() == [
         f"Would refuse all commands of {owner} from now on, and revoke its keys (API keys: 1, signing keys: 0).",
         "Its passports stay (0).",
-        "Nothing was changed: --execute --reason TEXT does it.",
+        "Nothing was changed. To do it, add --execute --reason TEXT.",
     ]
     done = await close(*EXECUTE)
     (line,) = done.stdout.splitlines()

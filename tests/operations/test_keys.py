@@ -306,7 +306,7 @@ async def test_nothing_is_changed_without_execute(bench: Workbench) -> None:
     before = await _query(bench, "SELECT * FROM api_key ORDER BY sha256")
     await _query(bench, "UPDATE company SET name = 'EuroBat' WHERE id = $1", OWNER.company_id)
     at = "2999-01-01T00:00:00Z"
-    say = "Nothing was changed: --execute --reason TEXT does it."
+    say = "Nothing was changed. To do it, add --execute --reason TEXT."
     owner = f"EuroBat ({OWNER.company_id})"
     only = f"{owner} has no other valid API key: from then on its commands need a signature or an access token."
     for arguments, lines in (

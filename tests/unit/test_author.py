@@ -69,7 +69,7 @@ def test_nothing_is_done_without_execute_and_nothing_without_a_reason() -> None:
     """The API keys that a reason names are not stored."""
     assert ActOptions(reason="x").author_if_executed() is None
     for reason in (None, " "):
-        with pytest.raises(BadUsage, match="--execute: expected --reason TEXT beside it"):
+        with pytest.raises(BadUsage, match="--execute: expected --reason TEXT with it"):
             ActOptions(reason=reason, execute=True).author_if_executed()
     author = ActOptions(reason="tp_0123456789abcdef leaked", by="anna", execute=True).author_if_executed()
     assert author == Author("anna", "tp_… leaked")

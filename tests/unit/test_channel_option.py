@@ -94,7 +94,7 @@ def test_partitions_are_of_one_channel() -> None:
     """Offsets of several topics mean nothing together."""
     assert of_partitions(Settings(), "partitions", (1,)).channels == ""
     assert of_partitions(Settings(channels="acme"), "partitions", ()).channels == "acme"
-    with pytest.raises(BadUsage, match="partitions: expected --channel NAME beside it"):
+    with pytest.raises(BadUsage, match="partitions: expected --channel NAME with it"):
         of_partitions(Settings(channels="acme"), "partitions", (1,))
     assert (again(None), again("acme")) == ((), ("--channel", "acme"))
 

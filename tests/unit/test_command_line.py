@@ -177,9 +177,9 @@ LATE, EARLY = "2026-11-27T00:00:00Z", "2026-11-26T00:00:00Z"
         ("audit --from 5 --to 3", "--to: expected an end that is not before --from 5, got 3"),
         (f"replay --from {LATE} --to {EARLY}", f"--to: expected an end that is not before --from {LATE}, got {EARLY}"),
         ("dead-letters list --from 9 --to 3", "--to: expected an end that is not before --from 9, got 3"),
-        ("replay --rate=-1", "--rate: expected a number from 0 on, got -1"),
-        ("audit --rate nan", "--rate: expected a number from 0 on, got nan"),
-        ("audit --patience nan", "--patience: expected a number from 0 on, got nan"),
+        ("replay --rate=-1", "--rate: expected a number of at least 0, got -1"),
+        ("audit --rate nan", "--rate: expected a number of at least 0, got nan"),
+        ("audit --patience nan", "--patience: expected a number of at least 0, got nan"),
         ("replay --passport 6650", "--passport: expected 24 hexadecimal digits, got '6650'"),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_new_key_is_new_and_does_not_show_itself() -> None:
     [
         (
             ("keys", "create", "--company", "x", "--label", "l", "--execute"),
-            "--execute: expected --reason TEXT beside it",
+            "--execute: expected --reason TEXT with it",
         ),
         (("keys", "create", "--company", COMPANY, "--label", " "), "--label: expected text of at least one character"),
         (
@@ -70,7 +70,7 @@ def test_a_new_key_is_new_and_does_not_show_itself() -> None:
         (("catalogue", "diff", "/nowhere.json"), "cannot read /nowhere.json: No such file or directory"),
         (("catalogue", "load", "/nowhere.json", "--dry-run"), "cannot read /nowhere.json: No such file or directory"),
         (("company", "export", COMPANY, "--after", "3/17"), "--after: expected the id of a passport (24 hexadecimal"),
-        (("company", "close", COMPANY, "--execute"), "--execute: expected --reason TEXT beside it"),
+        (("company", "close", COMPANY, "--execute"), "--execute: expected --reason TEXT with it"),
         (("quota", "show", "--near", "0"), "--near: expected a share above 0 and up to 1, such as 0.8, got 0.0"),
         (("quota", "show", "--near", "80"), "--near: expected a share above 0 and up to 1, such as 0.8, got 80.0"),
         (("quota", "show", "--near", "nan"), "--near: expected a share above 0 and up to 1, such as 0.8, got nan"),

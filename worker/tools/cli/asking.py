@@ -24,7 +24,7 @@ from worker.tools.common.selection import BadSelection, Bound, Range, bound_of
 from worker.tools.common.servers import RETRY_SECONDS, SERVER_ERRORS, Known, Servers, both_servers
 
 Patience = Annotated[float, Parameter(help="Seconds to wait for each server before it starts.")]
-NOTHING_DONE = "Nothing was changed: --execute --reason TEXT does it."
+NOTHING_DONE = "Nothing was changed. To do it, add --execute --reason TEXT."
 
 Reason = Annotated[str | None, Parameter(help="Why; stored with the change (table operation).")]
 _BY = "Who acts; stored with the change. Default: PASSPORT_OPERATOR, or else your user name and host."
@@ -69,7 +69,7 @@ class ActOptions:
         if not self.execute:
             return None
         if self.reason is None or not self.reason.strip():
-            raise BadUsage("--execute: expected --reason TEXT beside it, which is stored in the database")
+            raise BadUsage("--execute: expected --reason TEXT with it, which is stored in the database")
         return AuthorOptions(self.reason, self.by).author()
 
 
@@ -91,7 +91,7 @@ class RangeOptions:
             start, stop = (None if text is None else bound_of(text) for text in (self.start, self.stop))
         except BadSelection as error:
             raise BadUsage(str(error)) from error
-        # An audit of such a range would keep its promise about no command at all.
+        # An audit of such a range would pass without checking any command.
         if _is_backwards(start, stop):
             raise BadUsage(f"--to: expected an end that is not before --from {self.start}, got {self.stop}")
         return Range(self.partition, start, stop)
@@ -104,7 +104,7 @@ def _is_backwards(start: Bound | None, stop: Bound | None) -> bool:
 
 
 def examples(*commands: str) -> str:
-    """The last lines of a help page."""
+    """Examples, as the last lines of a help page."""
     return "\n".join(("Examples:", *(f"  passport-worker {command}" for command in commands)))
 
 
@@ -113,7 +113,7 @@ def ask(
 ) -> Known:
     """Run a verb against the servers of the settings, by default those of the environment.
 
-    Raises `Failed` if a signal ends it (see `obey`), and `BadUsage` for what the servers do not have.
+    Raises `Failed` if a signal ends it (see `obey`), and `BadUsage` if an option names what the servers do not have.
     """
     settings = settings or settings_with_warnings()
     configure_logs(quiet=True)  # stdout has the report
@@ -126,13 +126,13 @@ def ask(
     try:
         return run_async(asking)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        raise Failed("interrupted; work that was done stays, and nothing is lost") from None
+        raise Failed("interrupted; completed work stays, and nothing is lost") from None
     except BadSelection as error:
         raise BadUsage(str(error)) from error
 
 
 async def _wait_for(servers: Servers, patience: float) -> Problem | None:
-    """Wait for both servers; say soon for what. A problem says which server does not answer in time."""
+    """Wait for both servers; soon warn which one is away. A problem says which server does not answer in time."""
     began = time.monotonic()
     away = await servers.both_answer(min(patience, RETRY_SECONDS))
     if away is not None and (left := patience - (time.monotonic() - began)) > 0:
@@ -150,8 +150,8 @@ def ask_long(
 ) -> SomeReport:
     """Run a long verb, with progress on stderr. `failed` makes its report if a server does not answer.
 
-    It waits for each server for `patience` seconds at the start, and checks the rights in `needs`. None: the verb does
-    so.
+    It waits for each server for `patience` seconds at the start, and checks the rights in `needs`. Verbs that wait or
+    check themselves pass None.
     """
     if patience is not None:
         check_number("--patience", patience)

@@ -15,7 +15,7 @@ AllChannels = Annotated[str | None, Parameter(name="--channel", help=_ALL)]
 
 
 def settings_of_one(channel: str | None) -> Settings:
-    """The settings of one channel, which may be any: a producer's shell lists none. Raises `BadUsage`."""
+    """The settings of one channel. It may be any: a producer's shell has no list of channels. Raises `BadUsage`."""
     settings = settings_with_warnings()
     return settings.of_channel(chosen(settings, channel))
 
@@ -34,9 +34,9 @@ def serving_also(settings: Settings, channel: str | None) -> Settings:
 
 
 def of_partitions(settings: Settings, option: str, given: object) -> Settings:
-    """The same settings. Raises `BadUsage` where partitions or offsets are given, and of which channel is not clear."""
+    """The same settings. Raises `BadUsage` if partitions or offsets are given, but not which channel's they are."""
     if given and len(settings.channel_names) > 1:
-        raise BadUsage(f"{option}: expected --channel NAME beside it, since several channels are served")
+        raise BadUsage(f"{option}: expected --channel NAME with it, since several channels are served")
     return settings
 
 
@@ -55,5 +55,5 @@ def chosen(settings: Settings, channel: str | None) -> str:
 
 
 def again(channel: str | None) -> tuple[str, ...]:
-    """The same option for another command."""
+    """The option as arguments of another command."""
     return () if channel is None else ("--channel", channel)

@@ -94,7 +94,7 @@ def settings_command(*, as_json: AsJson = False) -> None:
 
 
 def _draw_settings(page: Page, report: SettingsReport) -> None:
-    """Draw a setting in a line, which is red if it is bad, and what it is for below it."""
+    """Draw each setting on a line, which is red if the setting is bad, with its purpose below."""
     for setting in report.settings:
         page.print(copyable(str(setting)), style="" if setting.problem is None else STYLES["bad"])
         for line in wrapped(Text(setting.description, "dim"), page.width - len(_INDENT)):
@@ -189,7 +189,7 @@ def _run(tokens: list[str]) -> None:
 
 
 def _without_colours(tokens: list[str]) -> list[str]:
-    """Take --no-color, which every verb has, out of the tokens. Everything that prints colours obeys NO_COLOR."""
+    """Remove --no-color, which every verb takes, from the tokens. Everything that prints colours obeys NO_COLOR."""
     end = tokens.index("--") if "--" in tokens else len(tokens)
     if _NO_COLOR in tokens[:end]:
         os.environ["NO_COLOR"] = "1"

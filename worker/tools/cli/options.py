@@ -38,9 +38,9 @@ def duration(name: str, text: str) -> timedelta:
 
 
 def check_number(name: str, value: float) -> None:
-    """Refuse a negative number of the option `name`, and NaN, which is neither more nor less than any."""
+    """Refuse a negative number, or NaN, which no comparison with a number catches, as a value of the option `name`."""
     if not value >= 0:
-        raise BadUsage(f"{name}: expected a number from 0 on, got {value:g}")
+        raise BadUsage(f"{name}: expected a number of at least 0, got {value:g}")
 
 
 def separated(given: Iterable[str]) -> tuple[str, ...]:

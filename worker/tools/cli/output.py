@@ -1,4 +1,4 @@
-"""The one way in which verbs print: tables, texts, colours of status, and a report with its exit code.
+"""How verbs print: tables, texts, colours of status, and a report with its exit code.
 
 Piped output has no width, so a row is one line. At a terminal, columns of little value go first when the width is
 short; then texts wrap between words. Identifiers and JSON are never folded, cut or wrapped.
@@ -49,12 +49,12 @@ _NOUNS = ("warning", "finding")
 
 
 def status(word: str | None) -> Text:
-    """A word for a status or an outcome, in its colour. None is shown as a dash."""
+    """A word for a status or an outcome, in its colour. None becomes a dash."""
     return Text("-") if word is None else Text(printable(word), STYLES.get(word, ""))
 
 
 def tally(counts: Mapping[str, int]) -> Text:
-    """The last line of a report, such as `23 ok, 1 warning, 0 failed`. Words keep their colour unless none has it."""
+    """The last line of a report, such as `23 ok, 1 warning, 0 failed`. A word with the count 0 is dim."""
     parts = []
     for word, count in counts.items():
         plural = "s" if word in _NOUNS and count != 1 else ""
@@ -63,7 +63,7 @@ def tally(counts: Mapping[str, int]) -> Text:
 
 
 class Page(Console):
-    """Stdout as verbs write to it: no markup, no highlights, and no width where it is not a terminal."""
+    """Stdout as verbs write to it: no markup, no highlights, and no width unless it is a terminal."""
 
     def __init__(self, width: int | None = None) -> None:
         """By default the width is the terminal's."""
@@ -114,11 +114,11 @@ def draw_report(
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows below a line of names, for `Page.print`; nothing where there are no rows.
+    """Rows below a line of names, for `Page.print`; nothing if there are no rows.
 
-    A row has a cell a column: None is shown as a dash, and `status` gives a word its colour. `right` are columns of
+    A row has one cell per column: None becomes a dash, and `status` gives a word its colour. `right` are columns of
     numbers. `wraps` are columns of texts, which may wrap between words; all others hold identifiers, which never wrap.
-    Columns of `spare` are left out where the terminal is too narrow, the first one first.
+    Columns of `spare` are left out if the terminal is too narrow, in this order.
     """
 
     columns: Sequence[str]
@@ -155,7 +155,7 @@ class Table:
         return sum(least) + len(_GAP) * (len(natural) - 1)
 
     def _fitted(self, natural: Mapping[str, int], width: int) -> dict[str, int]:
-        """The widths of columns, where the widest text gives way first."""
+        """The widths of columns. The widest texts shrink first."""
         widths = dict(natural)
         texts = [name for name in widths if name in self.wraps]
         excess = sum(widths.values()) + len(_GAP) * (len(widths) - 1) - width
@@ -181,7 +181,7 @@ def _cell(value: object) -> Text:
 
 
 def copyable(text: str) -> Text:
-    """A text that never wraps, so that it can be copied from the terminal, with escapes for control characters."""
+    """A text, with control characters escaped, that never wraps and so can be copied from the terminal."""
     return Text("\n".join(map(printable, text.splitlines())), no_wrap=True)
 
 
@@ -189,7 +189,7 @@ def wrapped(text: Text, width: int) -> list[Text]:
     """The lines of a text, broken between words only: rich folds a word that is longer than the width."""
     lines = []
     for line in text.split("\n", allow_blank=True):
-        # Nothing may be dropped or replaced: the styles of `line` stand at numbers of characters.
+        # Nothing may be dropped or replaced: the styles of `line` refer to positions of characters.
         parts = textwrap.wrap(
             line.plain, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=False,
             replace_whitespace=False, expand_tabs=False,

@@ -35,7 +35,7 @@ class _Bar:
             self._progress.start()
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._is_drawn:
             self._progress.stop()
 
@@ -55,7 +55,7 @@ class _Lines:
             self.say(f"{what}: {done:,}{of}{'  ' if note else ''}{note}")
 
 
-# Shows one piece of work at a time. `show` tells how far `what` is, and may be called as often as callers like; `total`
+# Shows one piece of work at a time. `show` says how far `what` has come, and may be called at any rate; `total`
 # is None while it is unknown. `say` prints a line that stays when the bar has gone.
 Display = _Bar | _Lines
 
@@ -93,7 +93,7 @@ def display(
         return
     note = TextColumn("{task.fields[note]}", markup=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), note)
-    # Rows that `submit` prints go through the bar only where both are on the same terminal.
+    # Rows that `submit` prints go through the bar only if both are on the same terminal.
     redirect = sys.stdout.isatty()
     bar = _Bar(RichProgress(*columns, console=console, transient=True, redirect_stdout=redirect))
     try:

@@ -49,7 +49,7 @@ def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 def obey(stop: asyncio.Event | None) -> None:
     """Let SIGTERM and SIGINT cancel the current task at once.
 
-    With `stop`, the first signal sets it, so that a long verb ends behind the transaction in flight. A second signal,
+    With `stop`, the first signal sets it, so that a long verb ends after the transaction in flight. A second signal,
     or the end of a grace period, cancels the task.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -69,7 +69,7 @@ def obey(stop: asyncio.Event | None) -> None:
 def collect_garbage_seldom() -> None:
     """Look for garbage cycles less often in long commands.
 
-    A batch creates tens of thousands of objects and hardly a cycle; the search took a fifth of the CPU.
+    A batch creates tens of thousands of objects but hardly any cycle; the search took a fifth of the CPU.
     """
     gc.collect()
     gc.freeze()

@@ -94,5 +94,5 @@ def _shown(name: str, value: object) -> str | None:
     is_secret = SecretStr in types or ("://" in str(value) and "@" in str(value))
     if is_secret:
         return "hidden"
-    # A shell may hand over bytes that are no UTF-8.
+    # A shell may pass bytes that are not UTF-8.
     return str(value).lower() if isinstance(value, bool) else json_safe(str(value))

@@ -43,12 +43,12 @@ class _Output(io.TextIOWrapper):
 
 
 def prepare_streams() -> None:
-    """Make failures of standard output known as `CannotPrint`.
+    """Turn failures of standard output into `CannotPrint`.
 
-    Characters that the encoding of the terminal lacks are printed as escapes, in place of an error.
+    Characters that the encoding of the terminal lacks are printed as escapes, and are no error.
     """
     _open_closed_streams()
-    if type(sys.stdout) is io.TextIOWrapper:  # tests put streams of their own in its place
+    if type(sys.stdout) is io.TextIOWrapper:  # tests replace it
         encoding, line_buffering, unbuffered = sys.stdout.encoding, sys.stdout.line_buffering, sys.stdout.write_through
         sys.stdout = _Output(sys.stdout.detach(), encoding, line_buffering=line_buffering, write_through=unbuffered)
     for stream in (sys.stdout, sys.stderr):
@@ -75,7 +75,7 @@ def _open_closed_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # The system gives the lowest free number. To write to the output stays an error.
+            # The system gives the lowest free number. Writing to the output remains an error.
             os.open(os.devnull, os.O_WRONLY if descriptor == _STDERR else os.O_RDONLY)
     if sys.stdout is None:
         sys.stdout = open(_STDOUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends

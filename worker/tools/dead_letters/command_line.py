@@ -211,4 +211,4 @@ def _draw_redrive(page: Page, report: DeadLettersRedriveReport) -> None:
     for warning in report.warnings:
         page.print(f"warning: {printable(warning)}")
     if not report.executed and any(row.outcome != "refused" for row in report.redrives):
-        page.print("Nothing was published: --execute --reason TEXT does it.")
+        page.print("Nothing was published. To do it, add --execute --reason TEXT.")

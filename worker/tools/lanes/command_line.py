@@ -235,7 +235,7 @@ def _draw_reset(page: Page, report: ResetReport) -> None:
     elif report.ok and any(
         (lane.applied, lane.emitted) != (lane.applied_after, lane.emitted_after) for lane in report.lanes
     ):
-        page.print("Nothing was moved: --execute --reason TEXT does it.")
+        page.print("Nothing was moved. To do it, add --execute --reason TEXT.")
     elif report.ok:
         page.print("No lane is halted by its position: there is nothing to move.")
     for channel in report.halted_elsewhere:
@@ -259,6 +259,6 @@ def _draw_recovery(page: Page, report: RecoverReport, settings: Settings) -> Non
     if report.executed and report.ok and are_lacking:
         page.print("Written. Halted lanes look again within 30 s. `passport-worker audit` checks every result.")
     elif report.ok and are_lacking:
-        page.print("Nothing was written: --execute --reason TEXT does it.")
+        page.print("Nothing was written. To do it, add --execute --reason TEXT.")
     elif report.ok:
         page.print("No lane lacks commits: there is nothing to recover.")

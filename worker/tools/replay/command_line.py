@@ -136,6 +136,6 @@ def _draw(page: Page, report: ReplayReport) -> None:
     elif report.ok and not totals:
         page.print("No answer fits.")
     elif report.ok and not report.executed:
-        page.print("Nothing was published: --execute --reason TEXT does it.")
+        page.print("Nothing was published. To do it, add --execute --reason TEXT.")
     elif report.executed:
         page.print(f"Published; the replay's id is {report.id}.")
