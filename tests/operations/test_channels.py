@@ -272,7 +272,7 @@ async def test_audit_of_channels_with_different_partitions(make_bench: MakeBench
     told = await ask(bench, "audit")
     (problem,) = told.report["problems"]
     assert (problem["code"], problem["place"]) == ("unasked", leaked.cause)
-    assert problem["text"] == f"{globex.topic_created}/0/{_end(bench, globex.topic_created)} answers it, and is of " + (
+    assert problem["text"] == f"{globex.topic_created}/0/{_end(bench, globex.topic_created)} answers it, but is on " + (
         "another channel"
     )
 

@@ -187,7 +187,7 @@ async def test_why_there_is_no_answer(answered: Answered) -> None:
     """It waits; it is a marker or was aborted; it is beyond the end."""
     waiting = await told(answered.bench, "1/4")
     assert (waiting["ok"], waiting["state"], waiting["outcome"]) == (True, "waiting", None)
-    assert waiting["notes"] == ["The lane decides it next. `passport-worker lanes` tells whether a worker has it."]
+    assert waiting["notes"] == ["The lane decides it next. `passport-worker lanes` shows whether a worker has it."]
     assert waiting["command"]["idempotencyKey"] == "k-waiting"
     for place, state in (("1/2", "no-command"), ("1/3", "no-command"), ("1/5", "beyond-the-end")):
         report = await told(answered.bench, place)

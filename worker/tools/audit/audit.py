@@ -1,4 +1,4 @@
-"""`passport-worker audit`: proves on a live system that each command has exactly one result, as the ledger has it."""
+"""`passport-worker audit`: proves on a live system that each command has exactly one result, as in the ledger."""
 
 import asyncio
 import time
@@ -34,14 +34,14 @@ AT_ONCE = 6
 async def audit(
     servers: Servers, chosen: Range, progress: Progress, *, allow_repeats: bool, rate: float = 0.0
 ) -> AuditReport:
-    """Audit every chosen command of all channels up to E. `rate` is the most commands a second; 0 is no limit.
+    """Audit every chosen command of all channels up to E. `rate` is the most commands per second; 0 is no limit.
 
     Raises `SERVER_ERRORS` and `BadSelection`.
     """
     channels, reports = servers.settings.by_commands, list[AuditReport]()
-    for topic, own in channels.items():
-        others = frozenset(channels) - {topic}
-        report = await _audit_channel(servers.of(own), others, chosen, progress, allow_repeats=allow_repeats, rate=rate)
+    for topic, settings in channels.items():
+        others, of_channel = frozenset(channels) - {topic}, servers.of(settings)
+        report = await _audit_channel(of_channel, others, chosen, progress, allow_repeats=allow_repeats, rate=rate)
         reports.append(report)
     return AuditReport(
         problems=tuple(problem for report in reports for problem in report.problems),
@@ -50,7 +50,7 @@ async def audit(
     )
 
 
-async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
+async def _audit_channel(  # noqa: PLR0913 - the arguments of `audit`
     servers: Servers, others: frozenset[str], chosen: Range, progress: Progress, *, allow_repeats: bool, rate: float
 ) -> AuditReport:
     """Audit the lanes of one channel. `others` are the command topics of other channels."""
@@ -61,7 +61,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         view = await group_view(settings, servers.cluster)
         rows = await database.lanes(settings.group_id, topic)
         ends = {at: emitted_of(rows.get(at), seen.committed) for at, seen in view.items()}
-        # What both the log and the ledger still have of the commands up to E.
+        # Commands up to E that both the log and the ledger still have.
         starts = {at: max(seen.log.first, position_in(rows.get(at)).ledger_from) for at, seen in view.items()}
         bounds = {at: (start, max(start, ends[at])) for at, start in starts.items()}
         offsets = await offsets_of(chosen, bounds, partial(reader.first_since, topic))
@@ -72,16 +72,16 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         advance, at_once = paced(progress, rate), asyncio.Semaphore(AT_ONCE)
 
         async def audit_lane(at: int) -> tuple[AuditedLane, list[Problem]]:
-            async with at_once, inspection(settings.database) as own_database:
-                ledger = _LaneLedger(own_database, settings, at, rows.get(at))
+            async with at_once, inspection(settings.database) as lane_database:
+                ledger = _LaneLedger(lane_database, settings, at, rows.get(at))
                 strays = Strays(topics, at, partial(ledger.decided, ends[at]), Findings(MOST_PLACES))
                 logs = await history(reader, topics, at, offsets[at], before(settings, ages.get(at, 0)))
                 await _judge_expiry(servers, logs)
                 lane = LaneAudit(logs, ledger.read, ledger.begins, settings.group_id, strays)
                 await lane.run(advance)
                 if not allow_repeats:
-                    # Read behind the logs: a replay that began meanwhile has noted its range before its first record.
-                    _note_doubled(lane, at, await own_database.covered_repeats(topic))
+                    # Read after the logs: a replay that began meanwhile has noted its range before its first record.
+                    _note_doubled(lane, at, await lane_database.covered_repeats(topic))
                 return _audited(topic, at, offsets[at], lane), lane.findings.first
 
         elsewhere = Findings(MOST_PLACES)
@@ -91,7 +91,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
         try:
             audited = await asyncio.gather(*tasks)
         finally:
-            # `gather` lets the other lanes go on after the first failure.
+            # `gather` lets the other lanes continue after the first failure.
             for task in tasks:
                 task.cancel()
         return AuditReport(
@@ -102,7 +102,7 @@ async def _audit_channel(  # noqa: PLR0913 - what `audit` was asked for
 
 
 async def _judge_expiry(servers: Servers, logs: History) -> None:
-    """Correct when logs may have dropped records: an empty log does not tell, and clocks of producers mean nothing."""
+    """Correct when logs may have dropped records: an empty log does not show it, and producers' times prove nothing."""
     for log in logs.logs.values():
         if log.dropped_ms > -inf and servers.settings.allow_producer_time:
             log.dropped_ms = inf
@@ -136,11 +136,11 @@ class _LaneLedger:
             return await self._database.ledger(self._row.id, start, stop)
 
     async def begins(self) -> int:
-        """The offset from which on the ledger is complete now."""
+        """The offset from which the ledger is complete now."""
         return (await self._position()).ledger_from
 
     async def decided(self, emitted: int) -> int:
-        """The offset behind the last command that is decided now: A, or `emitted` if Postgres lost commits."""
+        """The offset after the last command that is decided now: A, or `emitted` if Postgres lost commits."""
         return max(emitted, (await self._position()).applied)
 
     async def _position(self) -> Position:
@@ -153,7 +153,7 @@ def _note_doubled(lane: LaneAudit, partition: int, covered: Sequence[Covered]) -
     """Note results that came more often than once, plus once for each operation that repeated them."""
     for log in lane.logs.values():
         for offset, times in log.repeats:
-            # `stop` is exclusive. A result that is doubled just behind a replay is a finding.
+            # `stop` is exclusive: a result doubled right after a replayed range is a finding.
             allowed = sum(span.partition == partition and span.start <= offset < span.stop for span in covered)
             if times > allowed:
                 text = f"{1 + times} are visible, and {1 + allowed} are accounted for"

@@ -24,7 +24,7 @@ app = App(
 )
 
 _ALLOW = Parameter(help="Accept results that are visible more than once, if their bytes are equal.")
-_RATE = Parameter(help="Most commands a second; 0: no limit.")
+_RATE = Parameter(help="Most commands per second; 0: no limit.")
 
 
 @app.default
@@ -37,11 +37,11 @@ def audit_command(
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Prove that each command has exactly one visible result, with the bytes of the ledger, beside running workers.
+    """Prove that each command has exactly one visible result, with the bytes of the ledger. Workers may run meanwhile.
 
     Reads the command topics up to the group's offsets, all results and dead letters, and the ledger; changes nothing.
     Exits with 1 if a result or a dead letter is missing, different, doubled, out of order, unasked or foreign.
-    Results that a log may have dropped are counted, and are no finding.
+    Results that a log may have dropped are counted, but are no finding.
     """
     check_number("--rate", rate)
     wanted, settings = chosen.range(), settings_of_all(channel)
@@ -56,10 +56,10 @@ def audit_command(
 
 
 def _verdict(report: AuditReport) -> Text | None:
-    """The last line; None where nothing was audited."""
+    """The last line; None if nothing was audited."""
     commands = sum(lane.commands for lane in report.lanes)
     unchecked = sum(lane.unchecked for lane in report.lanes)
-    # Results that may be missing are no finding, and no kept promise either.
+    # Results that may be missing are neither a finding nor a kept promise.
     if report.ok and unchecked:
         return Text(
             f"{commands:,} commands, no finding; {unchecked:,} results could not be checked.", STYLES["warning"]

@@ -25,12 +25,12 @@ _CLOCKS_DIFFER_MS = CLOCKS_DIFFER.total_seconds() * 1000
 
 # Returns the first rows of a lane at offsets from a start to below a stop, in order, as many as one query reads.
 Ledger = Callable[[int, int], Awaitable[Sequence[Answer]]]
-# Returns the offset from which on the ledger of a lane is complete now.
+# Returns the offset from which the ledger of a lane is complete now.
 LedgerBegins = Callable[[], Awaitable[int]]
 
 
 class Repeats:
-    """How often each offset of a range came again, up to 255 times, in a byte an offset."""
+    """How often each offset of a range came again, up to 255 times, in one byte per offset."""
 
     def __init__(self, start: int, stop: int) -> None:
         self._start, self._size = start, stop - start
@@ -61,7 +61,7 @@ class AuditedLog:
         """The beginning of finding codes about this log."""
         self.newest = self.first = self.newest_at = -1
         self.missing: dict[int, int] = {}
-        """When the commands were appended, in ms, whose records were not met, by their offsets."""
+        """The append times, in ms, of the commands whose records have not come yet, by offset."""
         self.repeats = Repeats(start, stop)
 
     def wants(self, answer: Answer) -> bool:
@@ -70,7 +70,7 @@ class AuditedLog:
 
 
 class LaneAudit:
-    """Audits one lane. Its findings are complete when `run` has ended."""
+    """Audits one lane. Its findings are complete once `run` has ended."""
 
     def __init__(self, history: History, ledger: Ledger, begins: LedgerBegins, group_id: str, strays: Strays) -> None:
         """`strays` gets the records of the history that name none of its commands."""
@@ -84,7 +84,7 @@ class LaneAudit:
 
     async def run(self, advance: Advance) -> None:
         """Read the whole lane; `advance` gets the number of commands. Raises what the servers raise."""
-        # The ledger is read for the next window while the one before is compared.
+        # The ledger is read for the next window while the previous one is compared.
         ahead: tuple[CommandWindow, asyncio.Task[Sequence[Answer]]] | None = None
         try:
             async for window in self._history.windows():
@@ -105,7 +105,7 @@ class LaneAudit:
                 if self._may_have_expired(log, offset, appended_ms):
                     self._count_expired(log)
                 else:
-                    self.add(f"{log.prefix}missing", offset, "nothing is visible of what the ledger says")
+                    self.add(f"{log.prefix}missing", offset, "the ledger has it, but it is not visible")
 
     async def _window(self, window: CommandWindow, first: Awaitable[Sequence[Answer]], advance: Advance) -> None:
         """Compare a window with the ledger, query by query."""
@@ -123,13 +123,13 @@ class LaneAudit:
     async def _compare(self, start: int, stop: int, asked: Set[int], answers: Sequence[Answer]) -> None:
         rows = {answer.offset: answer for answer in answers}
         without = asked - rows.keys()
-        # Housekeeping may drop days while other lanes are audited, so this is asked after the rows were read.
+        # Housekeeping may drop days meanwhile, so ask after the rows were read.
         begins = await self._ledger_begins() if without else 0
         for offset in without:
             if offset < begins:
                 self.expired += 1
             else:
-                self.add("ledger-missing", offset, "the ledger has no row of it")
+                self.add("ledger-missing", offset, "the ledger has no row for it")
         for offset, answer in rows.items():
             self.logs[answer.kind].missing[offset] = answer.appended_ms
             if answer.dead_letter is not None:
@@ -150,8 +150,8 @@ class LaneAudit:
         self.results += log.kind is not None
         cause, record = named
         if answer is None or not log.wants(answer):
-            if not (answer is None and is_asked):  # otherwise ledger-missing was noted, or the row was dropped
-                self.add(f"{log.prefix}unasked", cause, f"{record.place} answers it, and it has no such answer")
+            if not (answer is None and is_asked):  # else ledger-missing was noted, or the row was dropped
+                self.add(f"{log.prefix}unasked", cause, f"{record.place} answers it, but the ledger has no such answer")
             return
         unlike = difference(self._wanted(log, answer), record)
         if unlike is not None:
@@ -161,7 +161,7 @@ class LaneAudit:
             return
         del log.missing[cause]
         log.first = cause if log.first < 0 else log.first
-        if unlike is None:  # a forged result may stand anywhere
+        if unlike is None:  # a forged result may be anywhere
             self._check_order(log, answer, record.offset)
 
     def _check_order(self, log: AuditedLog, answer: Answer, at: int) -> None:
@@ -179,7 +179,7 @@ class LaneAudit:
 
     def _note_out_of_order(self, log: AuditedLog, cause: int, at: int) -> None:
         place = Place(*self._history.logs[log.kind].place, at)
-        self.add(f"{log.prefix}out-of-order", cause, f"{place} stands behind a later command's")
+        self.add(f"{log.prefix}out-of-order", cause, f"{place} comes after a later command's")
 
     async def _compare_late(self) -> None:
         """Compare records of commands of earlier windows: repeats, or results that were missing until now."""
@@ -198,7 +198,7 @@ class LaneAudit:
             self._result(log, named, answer, is_asked=answer is not None or named.cause < begins)
 
     async def _read_on(self) -> None:
-        """Read the logs to their ends: repeats of these commands may stand anywhere behind."""
+        """Read the logs to their ends: repeats of these commands may come anywhere later."""
         async for kind, records in self._history.named(NAMED_TO_THE_END):
             for named in records:
                 if named.cause >= self._history.stop:
@@ -222,10 +222,10 @@ class LaneAudit:
 
     def _may_have_expired(self, log: AuditedLog, offset: int, appended_ms: int) -> bool:
         """Whether the log has dropped records as old as the first result of this command."""
-        # Any old log has dropped something. A missing result has expired only where its command is as old as that.
+        # Any old log has dropped something. A missing result has expired only if its command is as old as that.
         # Clocks of brokers may differ by an hour.
         is_old = appended_ms <= self._history.logs[log.kind].dropped_ms + _CLOCKS_DIFFER_MS
-        # A log drops its oldest records first, so a result behind one that is left cannot have expired.
+        # A log drops its oldest records first, so a result after one that is left cannot have expired.
         return is_old and (log.first < 0 or offset < log.first)
 
     def _count_expired(self, log: AuditedLog) -> None:

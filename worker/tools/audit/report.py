@@ -11,14 +11,14 @@ class AuditedLane(Model):
     topic: str
     partition: int
     start: int = Field(alias="from", description="The first offset.")
-    stop: int = Field(alias="to", description="The offset behind the last one.")
+    stop: int = Field(alias="to", description="The offset after the last one.")
     commands: int
     results: int = Field(description="How many records of result topics name these commands.")
     repeats: int = Field(description="How many results and dead letters were not the first of their command.")
     expired: int = Field(description="How many results a log, or answers the ledger, has dropped with its retention.")
     unchecked: int = Field(
-        description="How many results are not visible, and nobody can tell whether a log has dropped them: producers "
-        "write the times of commands, or the log is empty and the broker does not tell its retention. No finding."
+        description="How many results are not visible, and may or may not have been dropped by a log: producers write "
+        "the times of commands, or the log is empty and the broker does not tell its retention. No finding."
     )
     findings: dict[str, int] = Field(
         description="How many of each code: `missing`, `different`, `doubled`, `out-of-order`, `unasked` (names a "

@@ -1,4 +1,4 @@
-"""Stray records of result and dead-letter topics, which answer no command: forged, misdirected, or somebody else's."""
+"""Finds stray records of result and dead-letter topics, which answer no command: forged, misdirected or foreign."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -12,10 +12,10 @@ from worker.tools.common.findings import Findings
 from worker.tools.common.history import LOGS, Topics
 from worker.tools.common.result_record import letter_origin
 
-# How many records wait until the position of their lane is looked at.
+# The number of waiting records at which the position of their lane is read.
 AT_ONCE = 500
 
-# Returns the offset behind the newest command of a lane that is decided now.
+# Returns the offset after the newest command of a lane that is decided now.
 Decided = Callable[[], Awaitable[int]]
 
 
@@ -28,14 +28,14 @@ class _Early(NamedTuple):
 
 
 class Strays:
-    """The strays of one lane. Results that a running worker publishes meanwhile are none."""
+    """The strays of one lane. Results that a running worker publishes meanwhile are not strays."""
 
     def __init__(self, topics: Topics, partition: int, decided: Decided, findings: Findings) -> None:
         self._topics, self._partition, self._decided, self.findings = topics, partition, decided, findings
         self._early: list[_Early] = []
 
     def meet(self, kind: Kind | None, record: Record, cause: int | None) -> None:
-        """Take a record that names a command behind the audited ones, or (cause None) no command of the lane."""
+        """Take a record that names a command after the audited ones, or (cause None) no command of the lane."""
         if cause is not None:
             self._early.append(_Early(kind, cause, record.place))
         elif record.partition == self._partition:  # lanes that share a log would each report it
@@ -44,7 +44,7 @@ class Strays:
     async def look(self, least: int = AT_ONCE) -> None:
         """Once `least` early records wait, note those that name a command which is not decided even now.
 
-        A result is published after its command was decided in Postgres, so A read afterwards tells more than E.
+        A result is published after Postgres has its command's decision, so a later look at A is enough.
         """
         if len(self._early) < max(1, least):
             return
@@ -54,7 +54,7 @@ class Strays:
             if cause >= decided:
                 command = Place(self._topics.settings.topic_commands, self._partition, cause)
                 self.findings.add(
-                    f"{prefix(kind)}unasked", command, f"{record} answers it, and no such command was decided"
+                    f"{prefix(kind)}unasked", command, f"{record} answers it, but no such command was decided"
                 )
 
 
@@ -71,7 +71,7 @@ async def note_strays_elsewhere(reader: LogReader, topics: Topics, findings: Fin
 
 
 def prefix(kind: Kind | None) -> str:
-    """The beginning of finding codes for a log; None stands for dead letters."""
+    """The beginning of finding codes for a log; None means dead letters."""
     return "dead-letter-" if kind is None else ""
 
 
@@ -89,10 +89,10 @@ def note_stray(topics: Topics, kind: Kind | None, record: Record, findings: Find
         return
     # A result does not name its group, so ours is assumed.
     if command.topic in topics.elsewhere and (origin is None or origin.group_id == settings.group_id):
-        findings.add(f"{prefix(kind)}unasked", command, f"{place} answers it, and is of another channel")
+        findings.add(f"{prefix(kind)}unasked", command, f"{place} answers it, but is on another channel")
         return
     if command.topic != settings.topic_commands or (origin is not None and origin.group_id != settings.group_id):
         return
     known = command.partition < topics.counts[command.topic]
     if not known or topics.place(kind, command.partition) != (place.topic, place.partition):
-        findings.add(f"{prefix(kind)}unasked", command, f"{place} answers it, and its results do not go there")
+        findings.add(f"{prefix(kind)}unasked", command, f"{place} answers it, but its results do not go there")

@@ -64,7 +64,7 @@ def explain_command(
     channel: Annotated[str | None, _CHANNEL] = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Tell what became of a command and why: the rule that answered, and the result and its place, or why it has none.
+    """Show what became of a command and why: the rule that answered, the result and its place, or why it has no result.
 
     Exits with 1 if nothing is found. Shows only the kind of credentials. Only --scan finds refusals under a key.
     """
@@ -121,7 +121,7 @@ def _empty(problem: Problem) -> ExplainReport:
 
 
 def _draw(page: Page, report: ExplainReport, settings: Settings) -> None:
-    """Draw a row a fact, from the record to its event, so that each identifier can be copied."""
+    """Draw one row per fact, from the record to its event, so that each identifier can be copied."""
     rows: list[tuple[str, object]] = [("asked for", report.asked), ("command", report.place)]
     if report.command is not None:
         rows += _command(report.command)
@@ -212,6 +212,6 @@ def _outcome(report: ExplainReport, outcome: OutcomeReport) -> list[tuple[str, o
 
 
 def _body(outcome: OutcomeReport) -> Text:
-    """The body in one line, as it was published: an excerpt could not be used."""
+    """The whole body in one line, as it was published: an excerpt would be of no use."""
     body = json.dumps(outcome.body, ensure_ascii=False, separators=(",", ":"))
     return copyable(body) if len(body) <= _MOST_BODY else Text(f"The body has {len(body):,} characters: --json has it.")

@@ -1,4 +1,4 @@
-"""Everything that both servers know of one command, and the conclusion from it. Pure, tested by a table of cases."""
+"""Everything that both servers know about a command, and the conclusion from it. Pure; tests have a table of cases."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ _NOTHING_KNOWN: tuple[State, ...] = ("no-command", "beyond-the-end", "expired", 
 
 @dataclass(slots=True)
 class Evidence:
-    """Everything both servers know of a command; None stands for what they lack or could not be asked for."""
+    """Everything that both servers know about a command; None if they lack it or could not be asked."""
 
     command: Place
     record: Record | None = None
@@ -39,14 +39,14 @@ class Evidence:
 
     @property
     def appended_ms(self) -> int:
-        """The append time of the command, or 0 where nobody knows it."""
+        """The append time of the command, or 0 if it is unknown."""
         if self.answer is not None:
             return self.answer.appended_ms
         return 0 if self.record is None else self.record.timestamp_ms
 
     @property
     def may_be_published(self) -> bool:
-        """Whether a result can exist: false for a command that both positions leave waiting."""
+        """Whether a result can exist: false for a command that is not below A or E."""
         if self.answer is not None:
             return True
         if self.log is None or self.command.offset >= self.log.end:
@@ -63,7 +63,7 @@ class Evidence:
 
     @property
     def trace_id(self) -> str | None:
-        """The 32 digits that all spans of the command share, by the answer, or else by the command."""
+        """The 32 digits that all spans of the command share, from the answer, or else from the command."""
         trace = None
         if self.answer is not None:
             trace = self.answer.trace
@@ -74,7 +74,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """The state of a command, with notes in plain sentences. `code` is that of the problem, by default the state."""
+    """The state of a command, with notes in plain sentences. `code` is the problem's code, by default the state."""
 
     state: State
     notes: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class Conclusion:
 
 
 def conclude(evidence: Evidence, *, knows_lanes: bool, knows_log: bool) -> Conclusion:
-    """Say what became of a command. `knows_lanes` and `knows_log` tell whether Postgres and Kafka answered."""
+    """Say what became of a command. `knows_lanes` and `knows_log` say whether Postgres and Kafka answered."""
     if evidence.answer is not None:
         return Conclusion("answered", tuple(_notes_on_answer(evidence)))
     if evidence.record is None:
@@ -109,7 +109,7 @@ def _notes_on_answer(evidence: Evidence) -> list[str]:
         if offset < evidence.emitted:
             notes.append(
                 "The result was published, but was not found. The retention of its topic may have deleted it, or it "
-                "stands among repeats (--scan reads everything published since)."
+                "is among repeats (--scan reads everything published since)."
             )
         else:
             notes.append("The result is not published yet. The worker that has the lane publishes it next.")
@@ -126,7 +126,7 @@ def _without_answer(evidence: Evidence) -> Conclusion:
         lane = (
             f"The lane is at {position.applied}, {before} offsets before it." if before else "The lane decides it next."
         )
-        return Conclusion("waiting", (f"{lane} `passport-worker lanes` tells whether a worker has it.",))
+        return Conclusion("waiting", (f"{lane} `passport-worker lanes` shows whether a worker has it.",))
     if offset < position.ledger_from:
         assert evidence.record is not None
         day = time_of_ms(evidence.record.timestamp_ms).date()
@@ -137,7 +137,7 @@ def _without_answer(evidence: Evidence) -> Conclusion:
         return Conclusion("dropped", (text,))
     text = (
         f"The lane is at {position.applied}, and the ledger is complete from {position.ledger_from} on, but the answer "
-        "is missing there. `passport-worker audit` tells whether more are missing."
+        "is missing there. `passport-worker audit` shows whether more are missing."
     )
     return Conclusion("missing", (text,))
 

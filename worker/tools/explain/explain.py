@@ -1,4 +1,4 @@
-"""`passport-worker explain`: what became of a command and why, as both servers tell."""
+"""`passport-worker explain`: what became of a command and why, according to both servers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ NOT_COMMANDS = "other-topic"
 async def explain(
     servers: Servers, address: Address, progress: Progress, *, scan: bool = False, channel: str | None = None
 ) -> ExplainReport:
-    """Everything known of one command; if one server is away, everything that the other knows.
+    """Everything known about a command; if one server is away, everything that the other knows.
 
     A place names its channel. Everything else is searched in all channels, or in the one that is given.
     `scan` searches without limits: it tests all places for a passport, reads the whole ledger for a key, and reads all
@@ -47,16 +47,19 @@ async def explain(
     """
     channels = servers.settings.by_commands
     if channel is not None:
-        own = servers.settings.of_channel(channel)
-        channels = {own.topic_commands: own}
-    if isinstance(address, Place):  # its topic tells the channel
+        settings = servers.settings.of_channel(channel)
+        channels = {settings.topic_commands: settings}
+    if isinstance(address, Place):  # its topic names the channel
         name = channel_of(servers.settings, address.topic)
         if name is None:
             text = f"Commands are on {', '.join(channels)}: give the place of one (ce_causationid of its result)."
             return _report(address, Located(None), Conclusion("not-found", (text,), NOT_COMMANDS), None, [])
         channels = {address.topic: servers.settings.of_channel(name)}
     # Kafka is asked first, so that E is not newer than A.
-    opening = (servers.kafka(partial(open_kafka, own, servers.cluster), looking_acls(own)) for own in channels.values())
+    opening = (
+        servers.kafka(partial(open_kafka, settings, servers.cluster), looking_acls(settings))
+        for settings in channels.values()
+    )
     sides = dict(zip(channels, await asyncio.gather(*opening), strict=True))
     problems = [*{side.text: side for side in sides.values() if isinstance(side, Problem)}.values()]
     kafka = {topic: side for topic, side in sides.items() if not isinstance(side, Problem)}
@@ -82,11 +85,11 @@ class _Question:
     is_everywhere: bool
     problems: list[Problem] = field(default_factory=list)
     kafka_problem: tuple[Problem, ...] = ()
-    """Why Kafka is asked no more, once it failed."""
+    """Why Kafka is no longer asked, once it has failed."""
 
     async def ask(self, database: Inspection | None) -> ExplainReport:
         """Ask with or without the database. Raises what the database raises; errors of Kafka become problems."""
-        # The question is asked again where Postgres fails in the middle, and would name each problem twice.
+        # If Postgres fails midway, the question is asked again, and would name each problem twice.
         self.problems = []
         rows = {} if database is None else await database.lanes_of_group(self.servers.settings.group_id)
         for lane in rows if self.is_everywhere else ():  # channels that nobody serves any more
@@ -147,7 +150,7 @@ class _Question:
 
 
 def _take_letter_reason(evidence: Evidence, group_id: str) -> None:
-    """Note why the command has a dead letter, by the ledger or by the letter itself."""
+    """Note why the command has a dead letter, from the ledger or from the letter itself."""
     if evidence.answer is not None and evidence.answer.dead_letter is not None:
         evidence.letter_reason = evidence.answer.dead_letter.reason
     elif (letter := evidence.letter) is not None:
@@ -163,8 +166,8 @@ async def _look_up(evidence: Evidence, database: Inspection) -> None:
     connection, answer = database.connection, evidence.answer
     if answer is not None and answer.company_id is not None:
         bound = await bindings_of(connection, answer.company_id, answer.key)
-        own = [passport for passport in bound if passport.passport_id == answer.passport_id]
-        evidence.bound = next(iter([*own, *bound]), None)
+        answered = [passport for passport in bound if passport.passport_id == answer.passport_id]
+        evidence.bound = next(iter([*answered, *bound]), None)
         evidence.company_name = (await names_of(connection, [answer.company_id])).get(answer.company_id)
     if answer is not None and answer.passport_id is not None:
         evidence.charge = await charge_of(connection, answer.passport_id, evidence.currency)
@@ -182,7 +185,7 @@ def _report(
     notes = [*conclusion.notes, *([located.why] if evidence is None else [])]
     notes = [json_safe(note) for note in notes if note]
     if conclusion.is_wrong:
-        text = " ".join(notes) or "Nothing is known of it while a server is away, or its topic is missing."
+        text = " ".join(notes) or "Nothing is known about it while a server is away, or its topic is missing."
         place = None if located.command is None else str(located.command)
         problems = [*problems, Problem(code=conclusion.code or conclusion.state, place=place, text=text)]
     return ExplainReport(

@@ -16,7 +16,7 @@ from worker.stream.log_reader import LOOK_BYTES, Bounds, LogReader
 from worker.stream.published import before
 from worker.tools.common.history import Topics, cause_reader
 
-# Offsets read around the place where a result should stand, since repeats may stand anywhere.
+# Offsets read around the place where a result should be, since repeats may be anywhere.
 AROUND = 5000
 
 Cause = Callable[[Record], int | None]
@@ -33,7 +33,7 @@ class KafkaSide:
     emitted: Mapping[int, int]
 
     async def record_of(self, command: Place) -> Record | None:
-        """The record at a place of the command topic; None where no record is visible."""
+        """The record at a place of the command topic; None if no record is visible."""
         bounds = self.bounds.get(command.partition)
         if bounds is None or not bounds.first <= command.offset < bounds.end:
             return None
@@ -42,8 +42,7 @@ class KafkaSide:
     async def naming(self, kind: Kind | None, command: Place, appended_ms: int, *, everywhere: bool) -> Record | None:
         """Find the first result of a kind that names a command; with kind None, its dead letter.
 
-        A search looks at some records only. With `everywhere` the log is read from the command's time on if the search
-        fails.
+        The search reads only some records. If it fails, `everywhere` reads the whole log from the command's time on.
         """
         name = self.settings.dead_letter_topic if kind is None else self.settings.result_topics[kind - 1]
         if name not in self.topics.counts:
@@ -74,10 +73,10 @@ class NamingRecords:
     cause: Cause
 
     async def search(self, low: int, high: int, wanted: int) -> tuple[Record | None, int]:
-        """Find the record that names the command `wanted`; also return the offset at which it should stand.
+        """Find the record that names the command `wanted`; also return the offset at which it should be.
 
         First results ascend by the command they name. The search interpolates, since most logs grow evenly, and halves
-        the range where interpolation is not possible yet or did not help.
+        the range if interpolation is not possible yet or did not help.
         """
         match, least, most, size = None, None, None, 2 * (high - low)
         while low < high:
@@ -112,9 +111,9 @@ class NamingRecords:
 
 
 async def open_kafka(settings: Settings, cluster: Cluster) -> KafkaSide:
-    """Ask where the logs and the group stand. Raises `CLUSTER_ERRORS`, also where the command topic is missing."""
+    """Read the bounds of the logs, and the group's offsets. Raises `CLUSTER_ERRORS`, also without the command topic."""
     topic, reader = settings.topic_commands, LogReader(cluster)
-    # The id is asked for because that fails where the topic is missing. The counts would only lack it.
+    # Asking for the id fails if the topic is missing. The counts would only lack it.
     _, counts = await asyncio.gather(
         cluster.identity(topic), cluster.partition_counts([topic, *settings.answer_topics])
     )

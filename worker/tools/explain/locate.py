@@ -31,14 +31,14 @@ from worker.tools.explain.postgres_side import (
 
 # Places tested in each partition, from the time of creation on.
 TESTED_OFFSETS = 10_000
-# No place this much later than the creation is tested: the clocks of brokers do not differ by more.
+# Places later than this after the creation are not tested: the clocks of brokers do not differ by more.
 _LATEST_MS = 3_600_000
 _AT_ONCE = 100
 # Rows of a lane that one query reads for a key.
 _SCANNED_ROWS = 50_000
 MOST_UNDER_KEY = 20
 
-# The first offset and the offset behind the last, by lane.
+# The first offset and the offset after the last, by lane.
 Ranges: TypeAlias = Mapping[TopicPartition, tuple[int, int]]
 
 
@@ -101,8 +101,8 @@ class Locator:
         while left and len(answers) <= MOST_UNDER_KEY:
             for lane, (start, stop) in list(left.items()):
                 begin = max(start, stop - _SCANNED_ROWS)
-                asked = (self.lanes[lane].id, begin, stop, company_id, key, MOST_UNDER_KEY + 1)
-                for row in await answered_under(database.connection, *asked):
+                rows = (self.lanes[lane].id, begin, stop, company_id, key, MOST_UNDER_KEY + 1)
+                for row in await answered_under(database.connection, *rows):
                     answers.append((row.appended_ms, Place(lane.topic, lane.partition, row.offset)))
                 self.progress.advance(stop - begin)
                 left[lane] = (start, begin)
@@ -129,7 +129,7 @@ class Locator:
                 return Located(command)
         if not self.scan:
             text = f"The first {TESTED_OFFSETS:,} places of each partition in the hour from its creation on were tested"
-            return Located(None, f"{text}; this passport comes from none. --scan tests all places.")
+            return Located(None, f"{text}; this passport comes from none of them. --scan tests all places.")
         command = await self._test(passport, self._all_ranges())
         topics = sorted({lane.topic for lane in (*self.lanes, *self._bounds())})
         return Located(command, f"This passport comes from no place on {', '.join(topics)}.")
@@ -144,13 +144,13 @@ class Locator:
         return ranges
 
     async def _ranges_in_ledger(self, created_ms: int) -> Ranges:
-        """Offsets from the first row on that was appended at the creation or later; all lanes are bisected together."""
+        """Offsets from the first row appended at the creation or later; all lanes are bisected together."""
         if self.database is None:
             return {}
         connection, ledger = self.database.connection, self._ledger_ranges()
         lanes = {self.lanes[at].id: at for at in ledger}
         left = {self.lanes[at].id: offsets for at, offsets in ledger.items()}
-        # Halving counts on append times that ascend. Where producers write them, only --scan finds the place for sure.
+        # Bisection relies on ascending append times. If producers write them, only --scan finds the place for sure.
         while halves := {id: ((low + high) // 2, high) for id, (low, high) in left.items() if low < high}:
             rows = await first_rows(connection, halves)
             for id, (middle, _) in halves.items():
@@ -196,6 +196,6 @@ class Locator:
                     if place_digits(place_text(lane.topic, lane.partition, offset)) == digits:
                         return Place(lane.topic, lane.partition, offset)
                 self.progress.advance(len(chunk))
-            # Hashing asks no server. The console's other pages, and signals, get their turn here.
+            # Hashing never awaits a server, so give the console's other pages, and signals, their turn.
             await asyncio.sleep(0)
         return None

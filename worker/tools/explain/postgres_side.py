@@ -29,13 +29,13 @@ class LedgerRow(NamedTuple):
 
 
 async def passport_by_id(connection: Connection, passport_id: str) -> CreatedPassport | None:
-    """The passport of this id; None where none exists."""
+    """The passport with this id; None if there is none."""
     row = await connection.fetchrow(sql.load("passport_by_id", __package__), passport_id)
     return None if row is None else CreatedPassport(*row)
 
 
 async def passport_by_serial(connection: Connection, gtin: str, serial: str) -> CreatedPassport | None:
-    """The passport of a unit; None where none exists."""
+    """The passport of a unit; None if there is none."""
     row = await connection.fetchrow(sql.load("passport_by_serial", __package__), gtin, serial)
     return None if row is None else CreatedPassport(*row)
 
@@ -53,7 +53,7 @@ async def charge_of(connection: Connection, passport_id: str, currency: str) -> 
 
 
 async def key_label(connection: Connection, credentials: Credentials) -> str | None:
-    """The label of an API key or a signing key; None where it is unknown, or our role may not see hashes of keys."""
+    """The label of an API key or a signing key; None if it is unknown, or our role may not see hashes of keys."""
     label: str | None = None
     with suppress(asyncpg.InsufficientPrivilegeError):
         if isinstance(credentials, ApiKey):

@@ -32,11 +32,11 @@ class CredentialsReport(Model):
         description="`api-key`, `access-token`, `signature`, or what the command has instead, such as `none`."
     )
     label: str | None = Field(
-        description="Label of a key that the database knows; a reader's role may not see that of an API key."
+        description="Label of a key that the database knows; a reader's role may not see labels of API keys."
     )
-    hash_digits: str | None = Field(description="The first digits of its SHA-256, where the database knows the key.")
+    hash_digits: str | None = Field(description="The first digits of its SHA-256, if the database knows the key.")
     key_id: str | None = Field(
-        description="The key that an access token or a signature names as its own; not verified here."
+        description="The key that an access token or a signature names; not verified here."
     )
     expires_at: datetime | None = Field(description="When an access token or a signature says that it expires.")
     misfit: str | None = Field(
@@ -72,10 +72,10 @@ class LanePosition(Model):
 
     applied: int | None = Field(description="A: the next offset to decide, in Postgres.")
     emitted: int | None = Field(description="E: the next offset whose result is not visible, in Kafka.")
-    ledger_from: int | None = Field(description="The offset from which on the ledger is complete.")
+    ledger_from: int | None = Field(description="The offset from which the ledger is complete.")
     log_start: int | None
     log_end: int | None = Field(
-        description="The offset behind the last visible record: an open transaction hides those behind it."
+        description="The offset after the last visible record: an open transaction hides those after it."
     )
 
 
@@ -108,7 +108,7 @@ class DeadLetterReport(Model):
     """The copy of a record that could not be read."""
 
     reason: str
-    record: RecordPlace | None = Field(description="Null if it is not visible, or not visible any more.")
+    record: RecordPlace | None = Field(description="Null if it is not visible, or no longer visible.")
 
 
 class OutcomeReport(Model):
@@ -117,7 +117,7 @@ class OutcomeReport(Model):
     code: str = Field(description="`created`, `replayed`, or the code of the refusal.")
     status: int | None = Field(description="As over HTTP: 201, or the status of the refusal.")
     rule: RuleReport | None = Field(description="Null for an answer that this version of the worker does not write.")
-    why: str = Field(description="Why it was answered so, in plain sentences.")
+    why: str = Field(description="Why the command got this answer, in plain sentences.")
     event: str = Field(description="The kind of event: `created`, `overage-required`, `conflict`, `rejected`.")
     company_id: str | None
     company_name: str | None = Field(description="Null if Postgres is away, or does not know the company.")
@@ -134,7 +134,7 @@ class OutcomeReport(Model):
 
     @property
     def of_the_rule(self) -> str:
-        """How the rule came out, to end the sentence that the name of the rule begins."""
+        """The result of the rule, to end the sentence that the name of the rule begins."""
         return {"created": "", "replayed": ": it is, and to the same body"}.get(self.code, ": failed")
 
 
@@ -144,10 +144,10 @@ class ExplainReport(Report):
     asked: str = Field(description="The address that was asked for.")
     place: RecordPlace | None = Field(description="Place of the command.")
     state: State = Field(
-        description="answered. waiting: its lane has not decided it yet. dropped: its answer went from the ledger with "
-        "its day. missing: the ledger should have an answer and has none. no-command: a transaction marker, or a "
-        "record that was aborted or compacted. beyond-the-end: the log ends before it. expired: the log begins behind "
-        "it. not-found: no place is known. unknown: a server is away."
+        description="answered. waiting: its lane has not decided it yet. dropped: its answer left the ledger with its "
+        "day. missing: the ledger should have an answer, but has none. no-command: a transaction marker, or a record "
+        "that was aborted or compacted. beyond-the-end: the log ends before it. expired: the log begins after it. "
+        "not-found: no place is known. unknown: a server is away."
     )
     notes: tuple[str, ...] = Field(description="Further notes, in plain sentences.")
     command: CommandReport | None

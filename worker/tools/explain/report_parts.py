@@ -1,4 +1,4 @@
-"""Turns evidence into the parts of a report, which show of credentials only what identifies them."""
+"""Turns evidence into the parts of a report, which show only as much of credentials as identifies them."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -31,7 +31,7 @@ def record_place(record: Record | Place) -> report.RecordPlace:
 
 
 def command_report(evidence: Evidence) -> report.CommandReport | None:
-    """The record on the command topic; None where Kafka does not have it."""
+    """The record on the command topic; None if Kafka does not have it."""
     record = evidence.record
     if record is None:
         return None
@@ -61,7 +61,7 @@ def _credentials_report(evidence: Evidence, envelope: Envelope) -> report.Creden
             misfit=credentials.misfit,
         )
     if isinstance(credentials, ApiKey):
-        # A key that passed rule 2 is known to the database, even where our role may not look for its hash there.
+        # A key that passed rule 2 is known to the database, even if our role may not look for its hash there.
         is_known = label is not None or (evidence.answer is not None and evidence.answer.company_id is not None)
         digits = credentials.digest.hex()[:HASH_DIGITS] if is_known else None
         return report_of(kind="api-key", label=label, hash_digits=digits)
@@ -98,7 +98,7 @@ def _asked_report(record: Record, content: object) -> report.AskedReport | None:
 
 
 def lane_position(evidence: Evidence) -> report.LanePosition | None:
-    """Where the lane stands, as far as the servers tell."""
+    """The positions of the lane, as far as they are known."""
     if evidence.lane is None and evidence.log is None:
         return None
     position = evidence.position
@@ -150,7 +150,7 @@ def _json_value(value: object) -> JsonValue:
 
 
 def dead_letter_report(evidence: Evidence) -> report.DeadLetterReport | None:
-    """The copy on the dead-letter topic, by the ledger or by the copy itself."""
+    """The copy on the dead-letter topic, according to the ledger or to the copy itself."""
     if evidence.letter_reason is None:
         return None
     copy = evidence.letter and record_place(evidence.letter)

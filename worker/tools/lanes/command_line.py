@@ -56,12 +56,12 @@ def lanes_command(
     channel: AllChannels = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Show where every lane stands; each partition of a command topic has one.
+    """Show the positions and state of every lane; each partition of a command topic is one.
 
     A is the next offset to decide (Postgres), E the next whose result is not visible (Kafka). Exits with 1 if a lane
-    is halted, or has commands and no worker. `not-served`: the database has the lane, and PASSPORT_CHANNELS lacks its
-    channel. With --watch it exits with 0; with --json each line is a document then. With --until-answered it waits,
-    and only a halted lane ends that early.
+    is halted, or has commands and no worker. `not-served`: the database has the lane, but PASSPORT_CHANNELS lacks its
+    channel. With --watch it exits with 0, and with --json each line is then a document. With --until-answered it
+    waits, and only a halted lane ends that early.
     """
     if is_watching and is_draining:
         raise BadUsage("--watch: expected without --until-answered")
@@ -81,7 +81,7 @@ def lanes_command(
 
 
 _LINES_AROUND = 3
-"""Lines of a page beside its lanes: the sum, the names of columns, and the cursor."""
+"""Lines of a page that show no lane: the sum, the names of columns, and the cursor."""
 
 
 def _as_json_line(report: LanesReport) -> str:
@@ -104,7 +104,7 @@ def _as_page(report: LanesReport) -> str:
 
 
 def _states(report: LanesReport) -> Text:
-    """How many lanes are in which state; `in-step` and `halted` also where none is."""
+    """The number of lanes in each state; `in-step` and `halted` even if it is 0."""
     counts = Counter({"in-step": 0, "halted": 0})
     counts.update(lane.state for lane in report.lanes)
     return tally(counts)
@@ -134,7 +134,7 @@ def _draw_lanes(page: Page, report: LanesReport) -> None:
 
 _SEARCH = Parameter(help="Read results from this time on (RFC 3339); by default as far back as needed.")
 _ALLOW = Parameter(
-    help="A refusal to pass over. original-missing: you know that the original is still to be answered. "
+    help="A refusal to ignore. original-missing: you know that the original is still to be answered. "
     "channel-not-served: a channel that is not served may lose its passports."
 )
 
@@ -147,7 +147,7 @@ _ALLOW = Parameter(
 )
 def recover_command(
     *partitions: Annotated[int, Parameter(help="Partitions of the command topic; by default all.")],
-    from_results: Annotated[bool, Parameter(help="Take what was published as the truth; the only way so far.")] = True,
+    from_results: Annotated[bool, Parameter(help="Take published results as the truth; the only way so far.")] = True,
     search_from: Annotated[str | None, _SEARCH] = None,
     allow: Annotated[list[Literal["original-missing", "channel-not-served"]] | None, _ALLOW] = None,
     channel: AllChannels = None,
@@ -158,7 +158,7 @@ def recover_command(
     """Make Postgres hold exactly what was published, after it was restored from an older copy.
 
     Load the catalogue first: no topic holds companies, or revocations of keys. Without --execute it only says what it
-    would do, and what is in the way. If it is interrupted, run it again.
+    would do, and what prevents it. If it is interrupted, run it again.
 
     No lane of any channel runs before all are recovered.
     """
@@ -168,7 +168,7 @@ def recover_command(
     served = frozenset(Settings().by_commands)
     request = RecoverRequest(partitions, since, frozenset(allow or ()), acting.author_if_executed(), served)
 
-    # A failure in the middle is added to the newest of these, which says what was written until then.
+    # A later failure is added to the newest of these, which says what was written until then.
     so_far = [RecoverReport(executed=False, operation=None, warnings=(), lanes=())]
 
     def failed(problem: Problem) -> RecoverReport:
@@ -184,7 +184,7 @@ def recover_command(
     show(report, as_json=as_json, draw=partial(_draw_recovery, settings=settings))
 
 
-_EXPIRED = Parameter(help="commands-expired: go on behind commands that the log has dropped. Publish them again first.")
+_EXPIRED = Parameter(help="commands-expired: skip commands that the log has dropped. Publish them again first.")
 
 
 @app.command(
@@ -199,9 +199,9 @@ def reset_command(
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Let halted lanes go on whose offset was set by hand, or whose next commands have expired. Stop all workers first.
+    """Restart halted lanes whose offset was set by hand, or whose next commands have expired. Stop all workers first.
 
-    E moves to where results end, so that no result is lost or comes twice. For lost commits use `lanes recover`.
+    E moves to where results end, so that no result is lost or published twice. For lost commits use `lanes recover`.
     Without --execute it only says what it would do.
     """
     author = acting.author_if_executed()
@@ -257,7 +257,7 @@ def _draw_recovery(page: Page, report: RecoverReport, settings: Settings) -> Non
         page.print(f"warning: {warning}")
     are_lacking = any(lane.target > lane.applied for lane in report.lanes)
     if report.executed and report.ok and are_lacking:
-        page.print("Written. Halted lanes look again within 30 s. `passport-worker audit` checks every result.")
+        page.print("Written. Halted lanes notice it within 30 s. `passport-worker audit` checks every result.")
     elif report.ok and are_lacking:
         page.print("Nothing was written. To do it, add --execute --reason TEXT.")
     elif report.ok:

@@ -1,4 +1,4 @@
-"""Which lanes lost commits, how far their results were published, and what is in the way of recovering them."""
+"""Finds lanes that lost commits, how far their results were published, and what prevents their recovery."""
 
 import asyncio
 from collections import Counter
@@ -61,12 +61,12 @@ class LaneWithLostCommits:
 
     @property
     def name(self) -> str:
-        """The lane in messages: `partition 3`, or `acme partition 3` where it is not of the default channel."""
+        """The lane in messages: `partition 3`, or `acme partition 3` on another channel than the default."""
         return f"{self.channel.settings.channel} partition {self.partition}".lstrip()
 
     @property
     def target(self) -> int:
-        """The offset behind everything that was published."""
+        """The offset after everything that was published."""
         return max(self.published_end, self.emitted or 0)
 
     @property
@@ -90,7 +90,7 @@ class LaneWithLostCommits:
 async def find_lost_lanes(
     both: Connected, partitions: Sequence[int], search_from: datetime | None
 ) -> list[LaneWithLostCommits]:
-    """The chosen lanes of a channel, or all, each with how far its results go and what is in the way of recovering it.
+    """The chosen lanes of a channel, or all, each with how far its results go and what prevents its recovery.
 
     Raises `CLUSTER_ERRORS`, `DATABASE_ERRORS` and `BadSelection`.
     """
@@ -99,16 +99,16 @@ async def find_lost_lanes(
     chosen = chosen_partitions(partitions, view)
     rows = await both.database.lanes(settings.group_id, topic)
     logs = {at: view[at].log for at in chosen if view[at].log.end > view[at].log.first}
-    # Where A is at the end of the log, the last record tells the time. Without a time, all results would be read.
+    # If A is at the end of the log, the time of the last record will do. Without a time, all results would be read.
     oldest = {at: min(position_in(rows.get(at)).applied, log.end - 1) for at, log in logs.items()}
     ages = await both.reader.appended_at(topic, oldest)
     since = {at: search_from or before(settings, ages.get(at, 0)) for at in chosen}
     stable = await offsets_once_stable(both, chosen)
     published = {at: await published_end(both, at, since[at]) for at in chosen}
-    # A again, behind E and the results: the other way around, each turn in between would look like lost commits.
+    # A again, after E and the results: the other way around, each turn in between would look like lost commits.
     rows = await both.database.lanes(settings.group_id, topic)
     is_active = await has_members(both.cluster, settings.group_id)
-    # A lane that never ran does not know its topic; its neighbours do.
+    # The row of a lane that never ran has no topic id; those of its neighbours do.
     known = next((id for row in rows.values() if (id := position_in(row).topic) is not None), None)
     lanes = []
     for at in chosen:
@@ -127,10 +127,10 @@ async def find_lost_lanes(
 async def lanes_not_served(channels: Sequence[Connected], served: Collection[str]) -> list[Problem]:
     """Lanes that lost commits, of topics that are neither recovered now nor `served`.
 
-    Their passports would be forgotten, and other channels could create them a second time. The database may not know
-    such a lane, if it is older. Raises `CLUSTER_ERRORS` and `DATABASE_ERRORS`.
+    Their passports would be forgotten, and other channels could create them a second time. An older database may not
+    know such a lane. Raises `CLUSTER_ERRORS` and `DATABASE_ERRORS`.
     """
-    both, topics = channels[0], {*served, *(own.settings.topic_commands for own in channels)}
+    both, topics = channels[0], {*served, *(channel.settings.topic_commands for channel in channels)}
     offsets = await both.cluster.all_committed(both.settings.group_id)
     rows = await both.database.lanes_of_group(both.settings.group_id)
     return [
@@ -139,10 +139,10 @@ async def lanes_not_served(channels: Sequence[Connected], served: Collection[str
             place=f"{at.topic}/{at.partition}",
             text=f"E is {offset.offset}, and A is {applied}: results were published that Postgres does not know, and "
             "no channel of the settings has this topic. Name its channel in PASSPORT_CHANNELS, and run it again. Or "
-            "pass over it with --allow channel-not-served: its units may then get a second passport.",
+            "ignore it with --allow channel-not-served: its units may then get a second passport.",
         )
         for at, offset in sorted(offsets.items())
-        # A tool sets offsets without the text of the workers. Such an offset tells nothing about results.
+        # Other tools set offsets without the text of the workers. Such an offset proves nothing about results.
         if at.topic not in topics and offset.is_ours and offset.offset > (applied := position_in(rows.get(at)).applied)
     ]
 
@@ -151,7 +151,7 @@ async def _note_obstacles(
     lane: LaneWithLostCommits, view: PartitionView, topic: TopicIdentity | None, *, is_active: bool
 ) -> None:
     log, applied = view.log, lane.applied
-    # Production's database beside Kafka of a test would otherwise take over the passports of the test.
+    # Otherwise the database of production, pointed at the Kafka of a test, would take over the test's passports.
     if (other := other_topic(topic, log.topic)) is not None:
         lane.refuse("other-topic", applied, f"{other}: another database answered what was published here")
         return
@@ -160,22 +160,22 @@ async def _note_obstacles(
         lane.refuse("log-shorter", log.end, text)
     if log.first > applied:
         lane.refuse("command-expired", applied, f"the log starts at {log.first}")
-    # While E is below the results, a running worker notices nothing: recovery moves A past E, and that looks right.
+    # While E is below the results, a running worker notices nothing: recovery moves A past E, which looks normal.
     if is_active and (lane.emitted or 0) < lane.published_end:
-        text = "its worker cannot see that commits are lost: stop all workers first, until it is recovered"
+        text = "its worker cannot see that commits are lost: stop all workers until it is recovered"
         lane.refuse("group-active", applied, text)
     if lane.lane_id is not None:
-        # A transaction writes rows and moves A at once, so no worker leaves rows behind A. Somebody edited a table.
+        # A transaction writes rows and moves A at once, so no worker leaves rows from A on. Somebody edited a table.
         rows, first = await ledger_rows(lane.channel.database.connection, lane.lane_id, applied, lane.target)
         if rows:
-            text = "the ledger has answers behind its lane's position"
+            text = "the ledger has answers beyond its lane's position"
             lane.refuse("ledger-not-empty", first or applied, text, rows)
 
 
 async def moved_lanes(both: Connected, lanes: Sequence[LaneWithLostCommits]) -> list[LaneWithLostCommits]:
     """The lanes of a channel whose offset in the group has changed since, below what was published: by hand.
 
-    A worker that goes on once its lane is recovered moves the offset further than that.
+    A worker that runs once its lane is recovered moves the offset further than that.
     """
     stable = await offsets_once_stable(both, [lane.partition for lane in lanes])
     return [
@@ -188,7 +188,7 @@ async def moved_lanes(both: Connected, lanes: Sequence[LaneWithLostCommits]) -> 
 
 
 async def offsets_once_stable(both: Connected, partitions: Collection[int]) -> dict[int, int | None]:
-    """E of the partitions that have no open transaction now or soon; None where the group has no offset.
+    """E of the partitions that have no open transaction now or soon; None if the group has no offset.
 
     Each transaction of a running worker makes offsets unstable for a moment, and markers of fenced ones come late.
     Raises `CLUSTER_ERRORS`.
@@ -209,7 +209,7 @@ async def offsets_once_stable(both: Connected, partitions: Collection[int]) -> d
 
 
 async def published_end(both: Connected, partition: int, since: datetime) -> int:
-    """The offset behind the newest command of a partition that a result since then names; 0 without such a result.
+    """The offset after the newest command of a partition that a result since then names; 0 without such a result.
 
     Records that no worker writes do not count: they may name any command. Raises `CLUSTER_ERRORS`.
     """
@@ -217,7 +217,7 @@ async def published_end(both: Connected, partition: int, since: datetime) -> int
     async for kind, named in logs.named(NAMED_TO_THE_END):
         # Newest first, since most chunks then need only one look.
         for cause, record in sorted(named, key=lambda named: named.cause, reverse=True):
-            # A dead letter comes with a result, in one transaction, so it tells nothing more.
+            # A dead letter is published with a result, in one transaction, so it adds nothing.
             if kind is None or cause < end:
                 break
             # A stranger's record may name command 99999: lanes with such a target could never be recovered or reset.

@@ -1,8 +1,8 @@
 """`passport-worker lanes recover`: after Postgres lost commits, makes it hold exactly what was published.
 
-Results are the truth: each was published together with the offset behind it, after its commit. A command with a
-visible result was decided so, and everything that follows from it stands in the command and in the result. A command
-without a published result is decided later, as if it had never been decided.
+Results are the truth: each was published together with the offset after it, once Postgres had committed it. A visible
+result is what was decided, and everything that follows from it is in the command and in the result. A command without
+a published result is decided later, as if it had never been decided.
 
 All channels are planned before any lane is written: a key is bound, and a serial number is taken, on any of them.
 """
@@ -43,9 +43,9 @@ class RecoverRequest:
 async def recover(
     servers: Servers, request: RecoverRequest, progress: Progress, note: Callable[[RecoverReport], None]
 ) -> RecoverReport:
-    """Plan the recovery; write it if it has an author and nothing refuses it. Run again, it goes on.
+    """Plan the recovery; write it if it has an author and nothing prevents it. Running it again continues.
 
-    `note` gets the report as far as it is, for a failure in the middle. Raises `SERVER_ERRORS`, `CannotWrite` and
+    `note` gets the report so far, in case of a failure later. Raises `SERVER_ERRORS`, `CannotWrite` and
     `BadSelection`.
     """
     async with AsyncExitStack() as stack:
@@ -55,8 +55,8 @@ async def recover(
         topics = [both.settings.topic_commands for both in channels]
         arguments = {"topics": topics, "partitions": request.partitions, "allow": sorted(request.allow)}
         keeping = operation(channels[0].database.connection, "lanes recover", request.author, arguments)
-        kept = await stack.enter_async_context(keeping)
-        id = str(kept.id)
+        begun = await stack.enter_async_context(keeping)
+        id = str(begun.id)
         # Noted before anything can fail: a person needs the id to find the row of the operation.
         note(RecoverReport(executed=False, operation=id, warnings=(), lanes=()))
         # From here on no worker can write for the lanes, so that the plan still holds when it is written.
@@ -67,14 +67,14 @@ async def recover(
             progress.begin("writing", sum(lane.to_restore for lane in lanes))
             problems = list[Problem]()
             try:
-                for both, own in zip(channels, registered, strict=True):
-                    problems += await _write(both, [lane for lane in lanes if lane.channel is both], own, progress)
+                for both, taken in zip(channels, registered, strict=True):
+                    problems += await _write(both, [lane for lane in lanes if lane.channel is both], taken, progress)
             finally:
                 # Chunks that were committed before a failure stay, so the report must not say that nothing was written.
                 note(report.model_copy(update={"executed": any(lane.has_written for lane in lanes)}))
-            # All is written by now. An offset that has moved is one more problem, and undoes nothing.
+            # Everything is written by now. An offset that has moved is a problem to report, but undoes nothing.
             report = report.model_copy(update={"executed": True, "problems": tuple(problems)})
-        kept.progress |= {
+        begun.progress |= {
             "lanes": {f"{lane.topic}/{lane.partition}": lane.target for lane in report.lanes},
             "ok": report.ok,
         }
@@ -84,7 +84,7 @@ async def recover(
 async def _plan(
     channels: Sequence[Connected], request: RecoverRequest, progress: Progress
 ) -> tuple[RecoverReport, Sequence[LaneWithLostCommits]]:
-    """Find everything that is to be restored, and why it cannot be. Writes nothing."""
+    """Find everything that has to be restored, and what prevents it. Writes nothing."""
     lanes = [lane for both in channels for lane in await find_lost_lanes(both, request.partitions, request.search_from)]
     not_served = await lanes_not_served(channels, request.served)
     lost = [lane for lane in lanes if lane.to_restore]
@@ -107,7 +107,7 @@ async def _plan(
             lane.refusals.update(plan.refusals)
     for row in await planned.refused():
         if row.code == "original-missing" and skipped:
-            continue  # The original may be in a lane that was skipped.
+            continue  # the original may be in a lane that was skipped
         lost[row.lane].refuse(row.code, row.offset, row.detail, row.total)
     above = await planned.above_their_plan()
     names = await names_of(connection, [company for company, _, _ in above])
@@ -129,7 +129,7 @@ async def _plan(
 async def _write(
     both: Connected, lanes: Sequence[LaneWithLostCommits], registered: dict[int, Registered], progress: Progress
 ) -> list[Problem]:
-    """Write the lanes of a channel, in transactions of some thousand records; what was written stays."""
+    """Write the lanes of a channel, in transactions of some thousand records. A failure undoes none before it."""
     async with recovery_writer(both, registered) as writer:
         for lane in (lane for lane in lanes if lane.to_restore):
             offsets = (lane.applied, lane.target)

@@ -1,4 +1,4 @@
-"""Plans a recovery: what has to be restored by the logs of Kafka, and why Postgres cannot take it."""
+"""Plans a recovery: what has to be restored according to the logs of Kafka, and why Postgres cannot take it."""
 
 import mmap
 import tempfile
@@ -32,24 +32,24 @@ _Row = tuple[object, ...]
 
 
 class Firsts:
-    """16 bytes for each offset of a range, in a temporary file: of what was published first for each command."""
+    """16 bytes for each offset of a range, in a temporary file, about the first record published for each command."""
 
     def __init__(self, start: int, memory: mmap.mmap) -> None:
         self._start, self._memory = start, memory
 
     def at(self, offset: int) -> bytes:
-        """The bytes that are kept of an offset; zeros where none are."""
+        """The bytes that are stored for an offset; zeros if none are."""
         at = (offset - self._start) * _BYTES
         return self._memory[at : at + _BYTES]
 
     def repeats(self, offset: int, value: bytes) -> bool | None:
-        """None for the first value at an offset, which is kept; for others, whether they equal the first."""
-        kept = self.at(offset)
-        if kept == bytes(_BYTES):
+        """None for the first value at an offset, which is stored; for others, whether they equal the first."""
+        first = self.at(offset)
+        if first == bytes(_BYTES):
             at = (offset - self._start) * _BYTES
             self._memory[at : at + _BYTES] = value
             return None
-        return kept == value
+        return first == value
 
 
 @contextmanager
@@ -63,9 +63,9 @@ def firsts(start: int, stop: int) -> Iterator[Firsts]:
 
 
 class LateResults:
-    """Finds first results that stand behind those of many later commands: they were missing, and were replayed.
+    """Finds first results that come after those of many later commands: they were missing, and were replayed.
 
-    Their windows end before them. The logs are read to their ends once, when the first one is asked for.
+    The windows of their commands end before them. The logs are read to their ends once, at the first request.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class LateResults:
         self._logs: Mapping[Kind | None, NamingLog] = {}
 
     async def of(self, offset: int) -> AsyncIterator[tuple[Kind | None, Record]]:
-        """Yield the first result of a command, and its first dead letter, wherever they stand."""
+        """Yield the first result of a command, and its first dead letter, wherever they are."""
         if not self._logs:
             await self._note_places()
         for places in (self._results, self._letters):
@@ -98,7 +98,7 @@ class LateResults:
 
 
 class LanePlan:
-    """Reads the history of a lane once, chunk by chunk. `refusals` are complete when the last chunk was read."""
+    """Reads the history of a lane once, chunk by chunk. `refusals` are complete after the last chunk."""
 
     def __init__(self, history: History, group_id: str, late: LateResults, results: Firsts, letters: Firsts) -> None:
         """`results` and `letters` get digests."""
@@ -107,14 +107,14 @@ class LanePlan:
         self.refusals = Findings(MOST_PLACES)
 
     async def chunks(self) -> AsyncIterator[tuple[int, list[RestoredCommand]]]:
-        """Yield what has to be restored, in order, with the offset behind each chunk. Refused commands are left out."""
+        """Yield the commands to restore, in order, with the offset after each chunk. Refused commands are left out."""
         async for window in self._history.windows():
             results, letters = dict[int, Answer | None](), dict[int, DeadLetter]()
             commands = {record.offset: record for record in window.commands}
             async for kind, named in self._history.named(window.stop):
                 for record in named:
                     self._note(kind, record, commands, results, letters)
-            # A result that was missing and was replayed stands behind those of later commands. Without this look, the
+            # A result that was missing and was replayed comes after those of later commands. Without this look, the
             # recovery would call it missing, and every lane would stay halted.
             for offset in sorted(commands.keys() - results.keys()):
                 async for kind, late in self._late.of(offset):
@@ -131,13 +131,13 @@ class LanePlan:
     ) -> None:
         """Keep the result or dead letter that a record holds.
 
-        None is kept for a result that no worker publishes, so that it does not count as missing.
+        A result that no worker publishes is kept as None, so that it does not count as missing.
         """
         offset, record = named
         if offset < self._history.start:
-            return  # Postgres has this command: the search begins an hour early, since clocks differ.
+            return  # Postgres has this command: the search begins an hour early, since clocks differ
         command = self._place(offset)
-        # All zero stands for no digest, which a hash never is.
+        # All zeros mean no digest. No hash is all zeros.
         digest = blake2b(repr((kind, record.key, record.value, [*record.headers])).encode(), digest_size=_BYTES)
         repeats = (self._seen_letters if kind is None else self._seen_results).repeats(offset, digest.digest())
         if repeats is False:
@@ -146,7 +146,7 @@ class LanePlan:
             return
         original = commands.get(offset)
         if original is None:
-            self.refusals.add("result-unasked", command, f"{record.place} names it, and it is no command")
+            self.refusals.add("result-unasked", command, f"{record.place} names it, but it is no command")
             return
         try:
             source = source_of(original)
@@ -212,12 +212,12 @@ class PlannedRows:
 
     async def begin(self) -> None:
         """Create the tables; only this connection sees them."""
-        # Joins over a whole plan outlast the 20 s that other questions of this session have.
+        # Joins over a whole plan take longer than the 20 s that this session allows other questions.
         await self._connection.execute("SET statement_timeout = '600s'")
         await self._connection.execute(sql.load("plan_tables", __package__))
 
     async def add(self, lane: int, commands: Sequence[RestoredCommand]) -> None:
-        """Plan to restore these commands of a lane, which has a number in the plan, and the passports they created."""
+        """Plan to restore these commands, and the passports they created. `lane` is the lane's number in the plan."""
         passports, replays, companies = list[_Row](), list[_Row](), list[_Row]()
         for answer, created in commands:
             digest = sha256(answer.value).digest()

@@ -1,4 +1,4 @@
-"""Writes what was planned for lanes: each chunk in one transaction of the worker, under the locks of a turn."""
+"""Writes the plan for lanes: each chunk in one transaction of the worker, under the locks of a turn."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ from worker.tools.lanes.taking_lanes import CannotWrite, make_lanes, take_over
 
 CHUNK_RECORDS = 2000
 CHUNK_BYTES = 8 * 1024 * 1024
-# A chunk is tried so often: workers of halted lanes register them again, and others hold locks for a while.
+# Attempts for a chunk: workers of halted lanes register them again, and others hold locks for a while.
 _TRIES = 20
 
 
@@ -32,28 +32,28 @@ class Writer:
     async def write(self, plan: LanePlan, lane: LaneWithLostCommits, progress: Progress) -> None:
         """Write all of one lane. Raises `CannotWrite`, `StoreUnavailable` and `CLUSTER_ERRORS`."""
         await self._expect_nobody(lane)
-        # 0 also stands for a lane that never ran, whose row has no position yet. Starting a lane twice changes nothing.
+        # A is also 0 if the lane never ran, and its row has no position yet. Starting a lane twice changes nothing.
         if lane.partition not in self._tokens or lane.applied == 0:
             await self._begin(lane)
         applied = lane.applied
         async for stop, chunk in plan.chunks():
-            # The logs are read a second time here. A chunk lacks refused commands: the ledger would lack their rows.
+            # This is the second reading of the logs. A chunk lacks refused commands: the ledger would lack their rows.
             if plan.refusals.counts:
-                raise CannotWrite(f"{lane.name} is not what it was while it was planned: run it again")
+                raise CannotWrite(f"{lane.name} has changed since it was planned: run it again")
             for end, part in _parts(chunk, stop):
                 await self._write_part(lane, applied, end, part)
                 progress.advance(end - applied)
                 applied = end
 
     async def _expect_nobody(self, lane: LaneWithLostCommits) -> None:
-        """Raise `CannotWrite` if the group has members while results of the lane stand beyond E.
+        """Raise `CannotWrite` if the group has members while the lane has results beyond E.
 
-        A worker that opened the lane now would decide their commands anew.
+        A worker that opened the lane now would decide their commands again.
         """
         if lane.published_end > (lane.emitted or 0) and await has_members(self._both.cluster, self._settings.group_id):
             raise CannotWrite(
                 f"{lane.name}: workers have started, and cannot see that its commits are lost. Stop all "
-                "of them, and start none before this was run again"
+                "of them, run this again, and only then start workers"
             )
 
     async def _begin(self, lane: LaneWithLostCommits) -> None:
@@ -82,7 +82,7 @@ class Writer:
         await self._persist(lane, transaction)
 
     async def _persist(self, lane: LaneWithLostCommits, write: Callable[[], Awaitable[object]]) -> None:
-        """Write, and try again where others hold the lane or its locks. Raises `CannotWrite` if that goes on."""
+        """Write, and try again if others hold the lane or its locks. Raises `CannotWrite` if they keep holding them."""
         try:
             async for attempt in stamina.retry_context(
                 on=(LostLane, Retriable),
@@ -104,7 +104,7 @@ class Writer:
             raise CannotWrite(text) from error
 
     async def _take_over(self) -> None:
-        """Raise epochs again, so that no worker that held a lane meanwhile has anything open any more."""
+        """Raise epochs again, and end whatever workers that held a lane meanwhile have open."""
         registered = await take_over(self._both, ())
         self._tokens = {at: lane.token for at, lane in registered.items()}
 
@@ -121,7 +121,7 @@ async def recovery_writer(both: Connected, registered: dict[int, Registered]) ->
 
 
 def _parts(chunk: Sequence[RestoredCommand], stop: int) -> Iterator[tuple[int, list[RestoredCommand]]]:
-    """Parts of at most `CHUNK_RECORDS` and about `CHUNK_BYTES`, each with the offset behind it."""
+    """Parts of at most `CHUNK_RECORDS` and about `CHUNK_BYTES`, each with the offset after it."""
     part, size = list[RestoredCommand](), 0
     for command in chunk:
         length = len(command.answer.value)
@@ -130,5 +130,5 @@ def _parts(chunk: Sequence[RestoredCommand], stop: int) -> Iterator[tuple[int, l
             part, size = [], 0
         part.append(command)
         size += length
-    # The last part ends at `stop`, not behind its last command: markers may follow, and A has to pass them.
+    # The last part ends at `stop`, not after its last command: markers may follow, and A has to pass them.
     yield stop, part

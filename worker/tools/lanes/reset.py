@@ -1,4 +1,4 @@
-"""`passport-worker lanes reset`: lets halted lanes go on whose positions were moved by hand, or whose log expired."""
+"""`passport-worker lanes reset`: restarts halted lanes whose offset was set by hand, or whose commands expired."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ EXPIRED = "commands-expired"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The positions from which a lane can go on, and the code of the obstacle to moving it there."""
+    """The positions from which a lane can run, and the code of the obstacle to moving it there."""
 
     applied: int
     emitted: int
@@ -49,13 +49,13 @@ class Target:
 
 
 def target_of(lane: LanePositions, published: int) -> Target:
-    """The positions from which a lane can go on without losing or repeating a result; its own, if there are no others.
+    """The positions from which a lane can run without losing or repeating a result; else its present ones.
 
     `published` is one past the newest command that has a visible result. E goes to where results end, as far as the
-    ledger has them. A moves only behind commands that have expired.
+    ledger has them. A moves only past commands that have expired.
     """
     position, log, emitted = lane.position, lane.log, lane.emitted
-    # First, as in `reason_to_halt`: E of another topic shows no lost commits.
+    # First, as in `reason_to_halt`: E of another topic does not prove lost commits.
     if other_topic(position.topic, log.topic) is not None:
         return Target(position.applied, emitted, "other-topic")
     if lane.lost_commits is not None or published > position.applied:
@@ -63,7 +63,7 @@ def target_of(lane: LanePositions, published: int) -> Target:
     if log.end < position.applied:
         return Target(position.applied, emitted, "log-shorter")
     if not position.ledger_from <= emitted <= position.applied:
-        # Below `published`, results that are out would come twice. Above A, the lane would halt again.
+        # Below `published`, visible results would come twice. Above A, the lane would halt again.
         emitted = min(position.applied, max(position.emitted, position.ledger_from, published))
     has_expired = log.first > position.applied
     return Target(max(position.applied, log.first), emitted, EXPIRED if has_expired else None)
@@ -75,11 +75,11 @@ def why_not(obstacle: str, lane: LanePositions, published: int) -> str:
     if obstacle == EXPIRED:
         return (
             f"They have expired unread. Publish commands {applied} to {log.first - 1} again from their source, then "
-            f"pass over them with --allow {EXPIRED}."
+            f"skip them with --allow {EXPIRED}."
         )
     if obstacle == "commits-lost":
         lost = lane.lost_commits or f"results up to command {published - 1} are published, and A is {applied}"
-        return f"Postgres lost commits: {lost}. `passport-worker lanes recover` is for that."
+        return f"Postgres lost commits: {lost}. Use `passport-worker lanes recover`."
     if obstacle == "log-shorter":
         return f"The log ends at {log.end}, and A is {applied}. {NEW_NAME}"
     return lane.reason_to_halt(published - 1) or ""
@@ -94,9 +94,9 @@ async def reset(  # noqa: PLR0913 - options of a command
     author: Author | None,
     channel: str = "",
 ) -> ResetReport:
-    """Look at these lanes of a channel, or all; move them if there is an `author` and nothing is in the way.
+    """Look at these lanes of a channel, or all; move them if there is an `author` and nothing prevents it.
 
-    Run again, it goes on. The settings of `servers` serve the channel, and all others whose lost commits would halt
+    Running it again continues. The settings of `servers` serve the channel, and others whose lost commits would halt
     it. Raises `SERVER_ERRORS`, `CannotWrite` and `BadSelection`.
     """
     async with connected(servers.of(servers.settings.of_channel(channel))) as both:
@@ -106,11 +106,11 @@ async def reset(  # noqa: PLR0913 - options of a command
             return report
         connection = both.database.connection
         arguments = {"topic": both.settings.topic_commands, "partitions": [*partitions]}
-        async with operation(connection, "lanes reset", author, arguments) as kept:
+        async with operation(connection, "lanes reset", author, arguments) as begun:
             async with offset_mover(both.settings) as mover:
                 report = await resetting.reset(report, mover, progress)
-            kept.progress |= {"lanes": [lane.model_dump(mode="json") for lane in report.lanes], "ok": report.ok}
-            return report.model_copy(update={"operation": str(kept.id)})
+            begun.progress |= {"lanes": [lane.model_dump(mode="json") for lane in report.lanes], "ok": report.ok}
+            return report.model_copy(update={"operation": str(begun.id)})
 
 
 class _Resetting:
@@ -122,7 +122,7 @@ class _Resetting:
         self._seen: dict[int, int | None] = {}
 
     async def look(self, partitions: Sequence[int], progress: Progress) -> ResetReport:
-        """Say what would be moved, and what is in the way."""
+        """Say what would be moved, and what prevents it."""
         both, settings, topic = self._both, self._settings, self._topic
         views = await lane_views(self._servers)
         view = by_topic(views)[topic]
@@ -137,7 +137,7 @@ class _Resetting:
         chosen = {at: positions[at] for at in chosen_partitions(partitions, view)}
         halted = {at: lane for at, lane in chosen.items() if lane.reason_to_halt() is not None}
         progress.begin("looking at halted lanes", len(halted))
-        # Results may be missing from the noted E on. Where the log has dropped that command, nobody knows its age.
+        # Results may be missing from the noted E on. If the log has dropped that command, its age is unknown.
         noted = {at: lane.position.emitted for at, lane in halted.items() if lane.position.emitted >= lane.log.first}
         ages = await both.reader.appended_at(topic, noted)
         problems, lanes = list[Problem](), list[ResetLane]()
@@ -166,8 +166,8 @@ class _Resetting:
         channels = self._servers.settings.channel_of_topic
         elsewhere = [
             channels[other]
-            for other, own in of_channels.items()
-            if other != topic and any(lane.reason_to_halt() is not None for lane in own.values())
+            for other, others in of_channels.items()
+            if other != topic and any(lane.reason_to_halt() is not None for lane in others.values())
         ]
         return ResetReport(
             problems=tuple(problems),
@@ -181,7 +181,7 @@ class _Resetting:
         """Take the lanes that were seen, look at them again, and move them.
 
         Once the mover is listed in their rows, a worker, another reset or a recovery that opens the lanes fences it
-        first. Therefore this look still holds when it is written, however long this process sleeps.
+        first. So what this look sees still holds when the offsets move, however long this process sleeps.
         """
         partitions, connection = [lane.partition for lane in seen.lanes], self._both.database.connection
         # A lane that never ran needs a row in which the mover can be listed.
@@ -199,19 +199,19 @@ class _Resetting:
         return await self.move(report, tokens, mover) if report.ok else report
 
     async def _hidden_results(self) -> list[Problem]:
-        """Transactions that hide results: if E were set back in front of those, they would come twice."""
-        for _ in range(LOOKS):  # markers of what was fenced just now may be on their way
+        """Transactions that hide results: if E moved to below these results, they would be published twice."""
+        for _ in range(LOOKS):  # markers of transactions that were just fenced may be on their way
             hanging = await open_transactions(self._both.cluster, self._settings.answer_topics)
             if not hanging:
                 break
             await asyncio.sleep(LOOK_SECONDS)
-        text = "A transaction is open there, and hides the results behind it: see topics.transactions of `doctor`."
+        text = "A transaction is open there, and hides the results after it: see topics.transactions of `doctor`."
         return [Problem(code="open-transaction", place=f"{log.topic}/{log.partition}", text=text) for log in hanging]
 
     async def move(self, report: ResetReport, tokens: Mapping[int, FencingToken], mover: OffsetMover) -> ResetReport:
         """Move the lanes, unless somebody has taken them or moved their offsets since they were looked at.
 
-        Kafka compares no offset while it commits one: a person who sets the offset in this very moment is not noticed.
+        Kafka compares no offset while it commits one, so an offset that somebody sets in this moment is overwritten.
         """
         offsets = {lane.partition: lane.emitted_after for lane in report.lanes if lane.emitted_after != lane.emitted}
         has_moved = False
@@ -222,8 +222,8 @@ class _Resetting:
                     await move_applied(self._both.database.connection, token, lane.applied, lane.applied_after)
                     has_moved = True
             if offsets:
-                # Kafka compares nothing, so the verb does. A fenced transaction may still move an offset. Without a
-                # wait for that, the lane would pass for one that others have moved.
+                # Kafka compares nothing, so the verb does. A fenced transaction may still move an offset. Without the
+                # wait, the lane would look as if others had moved it.
                 if await offsets_once_stable(self._both, offsets) != {at: self._seen[at] for at in offsets}:
                     return self._taken(report, executed=has_moved)
                 await mover.move(offsets)

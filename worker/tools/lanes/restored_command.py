@@ -14,7 +14,7 @@ from worker.messages.rules import REFUSALS, Kind
 from worker.tools.common.records import command_of
 
 _UNREADABLE = REFUSALS[Unreadable].error
-# A passport's row refers to its product; the fields stand in the body of the result.
+# A passport's row refers to its product; the fields are in the body of the result.
 _NOT_KEPT = SeededFields(0, 0, "")
 
 
@@ -47,19 +47,19 @@ def restore(record: Record, answer: Answer, letter: DeadLetter | None) -> Restor
     _expect(answer.trace == command.trace, "its trace context is not that of the command")
     body = _body_of(answer)
     _expect(letter is None or needs_letter(answer), "the command has a dead letter, although it could be read")
-    kept = answer if letter is None else answer._replace(dead_letter=letter)
+    restored = answer if letter is None else answer._replace(dead_letter=letter)
     if answer.kind is not Kind.CREATED:
-        return RestoredCommand(kept, None)
+        return RestoredCommand(restored, None)
     if answer.replayed:
-        _expect(command.idempotency_key is not None, "it is replayed, and the command has no idempotency key")
-        return RestoredCommand(kept, None)
-    return RestoredCommand(kept, _created(command, answer, body))
+        _expect(command.idempotency_key is not None, "it is replayed, but the command has no idempotency key")
+        return RestoredCommand(restored, None)
+    return RestoredCommand(restored, _created(command, answer, body))
 
 
 def _created(command: Command, answer: Answer, body: dict[str, Any]) -> Created:
     asked, gs1 = command.body, body.get("gs1")
     if not isinstance(asked, CreatePassport):
-        raise Contradiction("it created a passport, and the command is not valid")
+        raise Contradiction("it created a passport, but the command is not valid")
     if not isinstance(gs1, dict):
         raise Contradiction("its body has no gs1")
     unit = (body.get("productId"), gs1.get("gtin"), gs1.get("serialNumber"))
@@ -91,7 +91,7 @@ def _body_of(answer: Answer) -> dict[str, Any]:
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise Contradiction("its value is no JSON object")
+        raise Contradiction("its value is not a JSON object")
     return body
 
 

@@ -1,4 +1,4 @@
-"""Takes lanes out of the hands of workers, and moves their positions: A in Postgres, E in Kafka."""
+"""Takes lanes away from workers, and moves their positions: A in Postgres, E in Kafka."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -19,12 +19,12 @@ from worker.stream.fencing import fence
 from worker.tools.common.connected import Connected
 from worker.tools.common.transactional_producer import transactional_producer
 
-# `fence` itself tries without end. A person waits here, and has to hear which ids do not end.
+# `fence` itself never gives up. Here a person waits, who has to learn which ids cannot be fenced.
 FENCE_SECONDS = 60.0
 
 
 class CannotWrite(Exception):
-    """A verb cannot write what it planned; the text says why. Written parts stay, and running it again goes on."""
+    """A verb cannot write what it planned; the text says why. Written parts stay, and another run continues."""
 
 
 class Fenced(Exception):
@@ -34,7 +34,7 @@ class Fenced(Exception):
 async def take_over(both: Connected, partitions: Sequence[int]) -> dict[int, Registered]:
     """Stop all workers from writing for any lane, and end what they have open on these partitions (none: on all).
 
-    Raises `CannotWrite` if Kafka does not end what is open within `FENCE_SECONDS`.
+    Raises `CannotWrite` if Kafka does not end the transactions within `FENCE_SECONDS`.
     """
     settings = both.settings
     # Epochs come first. After them no worker commits in Postgres, and after the fences E is final.
@@ -45,7 +45,7 @@ async def take_over(both: Connected, partitions: Sequence[int]) -> dict[int, Reg
             await asyncio.gather(*(fence(both.cluster, settings, id) for id in sorted(ids)))
     except TimeoutError as error:
         listed = ", ".join(sorted(ids))
-        raise CannotWrite(f"Kafka did not end within {FENCE_SECONDS:.0f} s what may be open of {listed}") from error
+        raise CannotWrite(f"Kafka did not end the transactions of {listed} within {FENCE_SECONDS:.0f} s") from error
     return registered
 
 
@@ -82,7 +82,7 @@ async def make_lanes(connection: sql.Connection, names: Sequence[LaneName]) -> N
 
 
 async def move_applied(connection: sql.Connection, token: FencingToken, applied: int, to: int) -> None:
-    """Move a lane from `applied` to `to`. Raises `LostLane` if it does not stand there any more."""
+    """Move a lane from `applied` to `to`. Raises `LostLane` if it is no longer at `applied`."""
     arguments = token.lane_id, token.epoch, to, applied, token.holder
     if await connection.fetchval(sql.load("move_applied", __package__), *arguments) is None:
         raise LostLane([token])
@@ -101,7 +101,7 @@ class OffsetMover:
     async def move(self, offsets: Mapping[int, int]) -> None:
         """Move the offsets of these partitions of the command topic, all or none. Raises `Fenced`, `CLUSTER_ERRORS`."""
         topic, group_id = self._settings.topic_commands, self._settings.group_id
-        # Without the text that workers put beside their commits: this offset must not look like one of theirs.
+        # Without the text that workers add to their commits: this offset must not look like one of theirs.
         moved = {TopicPartition(topic, at): OffsetAndMetadata(offset, "") for at, offset in offsets.items()}
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

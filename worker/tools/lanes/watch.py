@@ -30,7 +30,7 @@ async def watch(look: Callable[[], Awaitable[LanesReport]], rendered: Callable[[
 async def until_answered(look: Callable[[], Awaitable[LanesReport]], say: Callable[[str], None]) -> LanesReport:
     """Look every two seconds, until no command of the served lanes waits or a lane has halted. Returns the last look.
 
-    A server that is away is waited for, and so is a topic that is missing. `say` tells such a problem when it begins.
+    Waits also for servers that are away and topics that are missing. `say` gets such a problem when it begins.
     """
     problems: tuple[str, ...] = ()
     while True:
@@ -40,7 +40,7 @@ async def until_answered(look: Callable[[], Awaitable[LanesReport]], say: Callab
             if text not in before:
                 say(f"waiting: {text}")
         served = [lane for lane in report.lanes if lane.state != "not-served"]
-        # By the lag: a state such as `unowned` says nothing about commands that wait. An unknown lag is not 0.
+        # By the lag: a state such as `never-run` says nothing about waiting commands. An unknown lag is not 0.
         is_answered = bool(served) and all(lane.lag_records == 0 for lane in served)
         is_answered = is_answered and not any(problem.code in _AWAY for problem in report.problems)
         if is_answered or any(lane.state == "halted" for lane in served):
@@ -50,7 +50,7 @@ async def until_answered(look: Callable[[], Awaitable[LanesReport]], say: Callab
 
 @contextmanager
 def _screen() -> Iterator[Callable[[str], None]]:
-    """Where reports go. At a terminal each takes the place of the one before, and the last one stays."""
+    """Where reports go. On a terminal each replaces the previous one, and the last one stays."""
     page = Page()
     if not page.is_terminal or page.is_dumb_terminal:
         yield _write
@@ -59,7 +59,7 @@ def _screen() -> Iterator[Callable[[str], None]]:
 
     def replace(text: str) -> None:
         nonlocal last
-        # The last row stays free: the line break behind a full screen would scroll its first row away.
+        # The last row stays free: the line break after a full screen would scroll its first row away.
         lines, height = text.splitlines(), shutil.get_terminal_size().lines - 1
         if (hidden := len(lines) - height) > 0:
             lines[height - 1 :] = [f"… and {hidden + 1} more lines: a taller window shows them"]

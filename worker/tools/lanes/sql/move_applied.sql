@@ -1,4 +1,4 @@
--- Lets a lane go on behind commands that have expired. Safe: changes nothing when the epoch is not ours, or the lane
+-- Moves a lane past commands that have expired. Safe: changes nothing when the epoch is not ours, or the lane
 -- has moved.
 UPDATE lane
    SET applied = $3
