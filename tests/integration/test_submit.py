@@ -284,7 +284,7 @@ async def test_ctrl_c_waits_for_answers_and_the_second_does_not(bench: Workbench
             await asyncio.sleep(0.3)
         _, told = await asyncio.to_thread(process.communicate, timeout=20)
         assert least < time.monotonic() - began < most
-        assert (process.returncode, "the same command goes on from there" in told) == (1, True), told
+        assert (process.returncode, "the same command continues from there" in told) == (1, True), told
     worker = bench.start_worker(tmp_path / "worker.log")
     process = start(bench, "submit", str(file), "--rate", "500")
     await _until_sent(bench, await _commands(bench) + 500)
@@ -322,7 +322,7 @@ async def test_a_full_disk_ends_it_and_it_goes_on_later(answering: Workbench, tm
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     _, told = await asyncio.to_thread(process.communicate, timeout=60)
     assert process.returncode == 1
-    assert told.endswith(".answers.csv: No space left on device; the same command goes on from there\n"), told
+    assert told.endswith(".answers.csv: No space left on device; the same command continues from there\n"), told
     assert answers_of(file).endswith(b"\r\n")
     assert 0 < len(answers(file)) < 1_000
     assert (await _submit(answering, file)).returncode == 0

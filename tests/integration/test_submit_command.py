@@ -65,7 +65,7 @@ def test_a_german_export_becomes_commands_in_three_steps(tmp_path: Path) -> None
     file.write_bytes("".join(f"{line}\r\n" for line in (*lines, ";;;;", "")).encode("cp1252"))
     written = run_command("submit", str(file), "--write-map", str(mapping), **AWAY)
     assert written.returncode == 0, written
-    assert "  encoding cp1252 (guessed by its bytes)" in written.stdout.splitlines()
+    assert "  encoding cp1252 (guessed from its bytes)" in written.stdout.splitlines()
     assert "  no column fills productId: add it to the mapping" in written.stdout.splitlines()
     again = run_command("submit", str(file), "--write-map", str(mapping), **AWAY)
     assert (again.returncode, "already exists. Choose another name" in again.stderr) == (2, True)

@@ -330,7 +330,7 @@ async def test_topics_and_doctor_of_channels(bench: Workbench) -> None:
     checked = await asyncio.to_thread(run_command, "topics", "create", "--check", **{**bench.environment, **both})
     assert (checked.returncode, checked.stdout) == (0, "all topics exist, and are as they should be\n")
     checks = {one["id"]: one for one in (await ask(bench, "doctor", **both)).report["checks"]}
-    assert checks["topics.exist"]["finding"] == "12 topics are there, as expected"
+    assert checks["topics.exist"]["finding"] == "12 topics exist, as expected"
     assert checks["topics.partitions"]["finding"] == (
         "(default): commands: 2, results and dead letters: 2 or more, expected at least as many as commands; "
         "acme: commands: 3, results and dead letters: 3 or more, expected at least as many as commands"
@@ -349,7 +349,7 @@ async def test_topics_and_doctor_of_channels(bench: Workbench) -> None:
     ]
     assert (told.code, [channel for channel, *_ in _lanes(told)]) == (1, ["", "", "acme", "acme", "acme"])
     checks = {one["id"]: one for one in (await ask(bench, "doctor", "--channel", "acme")).report["checks"]}
-    assert checks["topics.exist"]["finding"] == "6 topics are there, as expected"
+    assert checks["topics.exist"]["finding"] == "6 topics exist, as expected"
     assert checks["lanes.halted"]["finding"].startswith("halted lanes: 0 of 3")
 
 

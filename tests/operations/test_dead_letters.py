@@ -180,7 +180,7 @@ async def test_once_it_is_mended_it_is_answered_as_a_new_command(bench: Workbenc
     assert people.stdout.splitlines()[-1] == "2 refused"
     for verb in ("list", "redrive"):
         none = await asyncio.to_thread(run_command, "dead-letters", verb, "--code", "tombstone", **bench.environment)
-        expected = {"list": "No dead letters.", "redrive": "No dead letter fits."}[verb]
+        expected = {"list": "No dead letters.", "redrive": "No dead letter matches."}[verb]
         assert (none.returncode, none.stdout) == (0, f"{expected}\n")
     twice = await ask(bench, "dead-letters redrive", "1/0", "--again", *EXECUTE)
     assert [(one["outcome"], one["times"]) for one in twice.report["redrives"]] == [("published", 2)]

@@ -198,7 +198,7 @@ async def test_daily_partitions(bench: Workbench) -> None:
     old = today - timedelta(days=bench.settings.retention_days + 2)
     await make_past_day(connection, "ledger", old)
     told = await only(bench.settings, "days.dropped", "warning")
-    assert f"daily partitions since {old} are still there" in told.finding
+    assert f"daily partitions since {old} still exist" in told.finding
     await connection.execute(f"DROP TABLE ledger_{old:%Y%m%d}, ledger_{today + timedelta(days=1):%Y%m%d}")
     await only(bench.settings, "days.ahead", "warning")
     await connection.execute(f"DROP TABLE dead_letter_{today:%Y%m%d}")
@@ -241,7 +241,7 @@ async def test_clocks_that_are_ahead_and_commands_that_are_old(bench: Workbench)
     await publish(bench, [{**bench.command(tenant(0), 0, "b", partition=1), "timestamp": now - 600_000}])
     found = await examined(settings)
     assert found["lanes.lag"].status == "warning"
-    assert "commands waiting: 2, the oldest since 60" in found["lanes.lag"].finding
+    assert "commands waiting: 2, the oldest for 60" in found["lanes.lag"].finding
 
 
 async def test_an_operation_that_nobody_ended(bench: Workbench) -> None:
@@ -299,7 +299,7 @@ async def test_companies_that_have_to_sign_and_cannot(bench: Workbench) -> None:
     for letter, company, begins, ends in (("a", one, -2, -1), ("b", one, 1, 2), ("c", good, -1, 1)):
         await _execute(bench, key, letter * 43, company, timedelta(days=begins), timedelta(days=ends))
     told = await only(changed(bench.settings, signature_audience="a"), "keys.signing", "warning")
-    found = "companies that have to sign and have no valid signing key: 1, expected none:"
+    found = "companies that must sign but have no valid signing key: 1, expected none:"
     assert told.finding == f"{found} Company ({one})"
 
 

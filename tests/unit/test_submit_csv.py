@@ -148,7 +148,7 @@ def test_overage_is_confirmed_in_each_body(tmp_path: Path) -> None:
                                           "Then add --map Importeur=parties.importer.legalName"]),
         (f"{HEAD},GLN Händler", Choices(), ["add --map 'GLN Händler=parties.distributor.gln'"]),
         (f"{HEAD},Import", Choices(), ["column 'Import' is not a field; name its field with --map"]),
-        ("Export Werk Köln,,\n" + HEAD, Choices(), ["no name here is known: delete the lines before the names"]),
+        ("Export Werk Köln,,\n" + HEAD, Choices(), ["none of these names is known: delete any lines before the names"]),
         (f"{HEAD},gs1.gtin", Choices(), ["column 'gs1.gtin' appears 2 times"]),
         (f"{HEAD},EAN", Choices({"EAN": "gs1.gtin"}), ["filled twice, by column 'gs1.gtin' and column 'EAN'"]),
         (HEAD, Choices(fixed={"productId": PRODUCT}), ["productId is filled twice, by column 'productId' and --set"]),
@@ -210,20 +210,20 @@ def test_every_field_of_a_command_has_a_path() -> None:
             (1, 2, "column gs1.serialNumber: a spreadsheet has put zeros for the last digits of this number, "
                    f"got '123456789012345000' ({_AS_TEXT})")]),
         (f"{PRODUCT},{GTIN}, U1\n", [
-            (1, 2, "column gs1.serialNumber: white space stands around this value, "
+            (1, 2, "column gs1.serialNumber: there is white space around this value, "
                    "got ' U1' (remove it in the sheet)")]),
         (f"{PRODUCT},{GTIN},U1\u00a0\n", [
-            (1, 2, "column gs1.serialNumber: white space stands around this value, "
+            (1, 2, "column gs1.serialNumber: there is white space around this value, "
                    "got 'U1\\xa0' (remove it in the sheet)")]),
         (f"{PRODUCT},{GTIN},U\u200b1\n", [
-            (1, 2, "column gs1.serialNumber: a character that cannot be seen stands in this value, "
+            (1, 2, "column gs1.serialNumber: there is an invisible character in this value, "
                    "got 'U\\u200b1' (remove it in the sheet)")]),
         (f'{PRODUCT},{GTIN},"=""007"""\n', [
-            (1, 2, "column gs1.serialNumber: a formula stands here in place of its value, "
+            (1, 2, "column gs1.serialNumber: a formula is here in place of its value, "
                    "got '=\"007\"' (save the value alone, without = and quotes)")]),
         (f"{PRODUCT},{GTIN},#NV\n", [
-            (1, 2, "column gs1.serialNumber: a spreadsheet error stands here in place of a value, "
-                   "got '#NV' (mend it in the sheet, and save the sheet as CSV again)")]),
+            (1, 2, "column gs1.serialNumber: a spreadsheet error is here in place of a value, "
+                   "got '#NV' (correct it in the sheet, and save the sheet as CSV again)")]),
         (f"{PRODUCT},####,U1\n", [(1, 2, "column gs1.gtin: the column was too narrow to show its value, got '####' "
                                   "(widen it in the sheet, and save the sheet as CSV again)")]),
         (f"{PRODUCT},{GTIN} ,U1\n", [(1, 2, f"column gs1.gtin: GTIN must be 14 digits, got '{GTIN} ' "

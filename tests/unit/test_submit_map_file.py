@@ -68,8 +68,8 @@ def test_a_mapping_to_complete_can_be_read(tmp_path: Path) -> None:
     [
         (b"", "expected map, set, ignore, pad-gtin or encoding in"),
         (b"- EAN\n", "expected map, set, ignore"),
-        (b"{", "is no YAML: while parsing"),
-        (b"\xff\xfe", "is no YAML"),
+        (b"{", "is not YAML: while parsing"),
+        (b"\xff\xfe", "is not YAML"),
         (b"columns: {}\n", "cannot be used:\n  columns: expected one of map, set, ignore, pad-gtin and encoding"),
         (b"map: EAN\n", "map: expected one line for each, as in `EAN: gs1.gtin`"),
         (b"set:\n  productId: [a]\n", "set.productId: expected text"),

@@ -103,13 +103,13 @@ def redrive_command(
     *places: Annotated[str, _PLACE],
     chosen: RangeOptions = RangeOptions(),
     code: Code = None,
-    again: Annotated[bool, Parameter(help="Publish commands once more that were published again before.")] = False,
+    again: Annotated[bool, Parameter(help="Include commands that were published again before.")] = False,
     channel: OneChannel = None,
     acting: ActOptions = ActOptions(),
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Publish commands again, once the cause is mended: these places, or all of a range with a --code.
+    """Publish commands again, once the cause is fixed: these places, or all of a range with a --code.
 
     Each new command repeats the original from the command topic, in its partition, with its credentials; its time is
     now. If this is interrupted, run it again: each command is published once. Without --execute it only says what it
@@ -126,7 +126,7 @@ def redrive_command(
 
     report = ask_long(asking, _empty, patience, settings=settings_of_one(channel))
     outcomes = Counter[str](row.outcome for row in report.redrives)
-    last = tally(outcomes) if outcomes else "No dead letter fits." if report.ok else None
+    last = tally(outcomes) if outcomes else "No dead letter matches." if report.ok else None
     show(report, as_json=as_json, draw=_draw_redrive, last=last)
 
 
@@ -159,7 +159,7 @@ def _draw_list(page: Page, report: DeadLettersListReport, *, limit: int, has_top
 
 
 def _letters(page: Page, letters: Iterable[DeadLetterReport], *, has_topics: bool = False) -> Table:
-    """A row a dead letter. Places of several channels have their topics at a terminal, too."""
+    """One row per dead letter. Places of several channels have their topics on a terminal, too."""
     rows = (
         (
             letter.place if has_topics else _place(page, letter.place),
@@ -183,7 +183,7 @@ def _again(page: Page, redriven: RedrivenReport | None) -> str | None:
 
 
 def _place(page: Page, place: str) -> str:
-    """A place: at a terminal without the topic, which is the same for all, and which the verbs do not need."""
+    """A place; on a terminal without the topic, which is the same for all, and which the verbs do not need."""
     return place.partition("/")[2] if page.is_terminal else place
 
 

@@ -24,7 +24,7 @@ NO_DEAD_LETTER = "no-dead-letter"
 
 _RIGHTS = reading("lane", "ledger", "dead_letter", "redrive", "operation", "company")
 
-# A report, and the value as it was kept; None for a null value, or without a dead letter.
+# A report, and the value as it was stored; None for a null value, or without a dead letter.
 Shown = tuple[DeadLettersShowReport, bytes | None]
 
 
@@ -105,7 +105,7 @@ async def show(servers: Servers, command: Place) -> Shown:
 def no_dead_letter(settings: Settings, command: Place) -> Problem:
     """The command has no dead letter, or its day was dropped."""
     text = (
-        f"The group {settings.group_id} has no dead letter of this command. It was answered otherwise or not yet, "
+        f"The group {settings.group_id} has no dead letter of this command. It has another answer or none yet, "
         "or the database has dropped its day (PASSPORT_RETENTION_DAYS)."
     )
     return Problem(code=NO_DEAD_LETTER, place=str(command), text=text)

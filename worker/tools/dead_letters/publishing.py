@@ -1,4 +1,4 @@
-"""Publishes commands again, once each: a transaction a command, under an id that fences earlier redrives."""
+"""Publishes commands again, once each: one transaction per command, under an id that fences earlier redrives."""
 
 import asyncio
 import time
@@ -22,14 +22,14 @@ REDRIVEN_FROM = "redriven-from"
 # How long a search waits for transactions that others have open on the partition.
 SETTLE_SECONDS = 60.0
 _PAUSE_SECONDS = 0.2
-# aiokafka's own limit is 1 MiB, and a command topic may take more.
+# aiokafka's default is 1 MiB, and a command topic may take more.
 _MOST_REQUEST_BYTES = 4 * 1024 * 1024
 # The failpoint between EndTxn and its answer.
 _END_SENT = "redrive EndTxn sent"
 
 
 class Unpublished(Exception):
-    """A command was not published, or nobody knows whether it was; the text says why."""
+    """A command was not published, or may or may not have been; the text says why."""
 
 
 def redriven(original: Record) -> Record:
@@ -64,7 +64,7 @@ class Redriver:
         return (await self._uncommitted.bounds(self._topic, [self._partition]))[self._partition].end
 
     async def publish(self, record: Record) -> int:
-        """Publish a command; returns its offset. On any doubt it raises `Unpublished`: then `find` has to settle it."""
+        """Publish a command; returns its offset. Raises `Unpublished` on any doubt, which `find` then has to settle."""
         producer = self._producer
         try:
             async with asyncio.timeout(EMIT_SECONDS):
@@ -74,7 +74,7 @@ class Redriver:
                 )
                 await asyncio.sleep(0)
                 failpoints.reach("redrive sent")
-                # The acknowledgement is awaited first: a commit succeeds even where a send failed (guard B3).
+                # The acknowledgement is awaited first: a commit succeeds even if a send failed (guard B3).
                 offset: int = (await sent).offset
                 failpoints.reach("redrive acknowledged")
                 await producer.commit_transaction()
@@ -86,8 +86,8 @@ class Redriver:
     async def find(self, command: Place, log_end: int) -> int | None:
         """Where a command was published again, from `log_end` on; None if it was not, and never will be.
 
-        An open transaction of somebody else hides what stands behind it, so the search waits for its end. Raises
-        `Unpublished` if that does not come, and `CLUSTER_ERRORS`.
+        Another producer's open transaction hides the records after it, so the search waits for its end. Raises
+        `Unpublished` if it does not end in time, and `CLUSTER_ERRORS`.
         """
         topic, partition = self._topic, self._partition
         end, deadline = await self.log_end(), time.monotonic() + SETTLE_SECONDS
@@ -99,7 +99,7 @@ class Redriver:
         start, header = max(log_end, bounds.first), (REDRIVEN_FROM, str(command).encode())
         async for records in self._committed.read(topic, partition, start, end):
             for record in records:
-                # The last header alone counts: a command that was published again twice has one of each time.
+                # Only the last header counts: a command that was published again twice has one for each time.
                 if record.headers and record.headers[-1] == header:
                     return record.offset
         return None
@@ -107,7 +107,7 @@ class Redriver:
 
 @asynccontextmanager
 async def redriver(settings: Settings, cluster: Cluster, partition: int) -> AsyncIterator[Redriver]:
-    """The one redriver of a partition. Once it has started, nothing of its predecessor can become visible any more.
+    """The one redriver of a partition. Once it has started, nothing of its predecessor can become visible.
 
     Raises `CLUSTER_ERRORS`.
     """

@@ -1,7 +1,7 @@
 """`passport-worker dead-letters redrive` publishes commands again, once each, however often it is interrupted.
 
 A row of `redrive` is committed before its command is sent. A redrive that finds a row without a new offset starts the
-producer of the partition, which ends what its predecessor had open, and then searches for the command. The rows are
+producer of the partition, which ends its predecessor's transaction, and then searches for the command. The rows are
 read again after that start: a process that is fenced later can publish nothing based on rows that it read before.
 """
 
@@ -57,7 +57,7 @@ class RedriveRequest:
 async def redrive(servers: Servers, request: RedriveRequest, progress: Progress) -> DeadLettersRedriveReport:
     """Publish commands again if the request has an author. A refused command does not stop the others.
 
-    Run again after an interruption, it continues. Raises `BadSelection`.
+    Running it again after an interruption continues. Raises `BadSelection`.
     """
     redriving = _Redriving(servers, request)
     try:
@@ -66,10 +66,10 @@ async def redrive(servers: Servers, request: RedriveRequest, progress: Progress)
         else:
             await redriving.run(progress)
     except Unpublished:
-        pass  # `run` has noted the problem, and the operation has ended as failed.
+        pass  # `run` has noted the problem, and the operation has ended as failed
     except SERVER_ERRORS as error:
         problem = servers.problem(error)
-        redriving.problems.append(problem.model_copy(update={"text": f"{problem.text} Run it again: it goes on."}))
+        redriving.problems.append(problem.model_copy(update={"text": f"{problem.text} Run it again to continue."}))
     return redriving.report()
 
 
@@ -85,7 +85,7 @@ async def _lacking(servers: Servers) -> Problem | None:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A command that may be published; `original` is None if the log does not hold it any more."""
+    """A command that may be published; `original` is None if the log no longer has it."""
 
     command: Place
     code: str
@@ -112,7 +112,7 @@ class _Redriving:
         )
 
     async def run(self, progress: Progress) -> None:
-        """Go through partition after partition; a producer starts where a partition has something to publish.
+        """Go through the partitions, and start a producer for each that has something to publish.
 
         A doubt ends the run: it is noted as a problem and raised as `Unpublished`. Raises `BadSelection` and
         `SERVER_ERRORS`.
@@ -124,8 +124,8 @@ class _Redriving:
             progress.begin("redriving", len(places))
             if request.author is not None:
                 arguments = _arguments(self._servers, request)
-                kept = operation(database.connection, "dead-letters redrive", request.author, arguments)
-                self._operation = await stack.enter_async_context(kept)
+                keeping = operation(database.connection, "dead-letters redrive", request.author, arguments)
+                self._operation = await stack.enter_async_context(keeping)
             for partition, commands in groupby(places, key=lambda command: command.partition):
                 async with AsyncExitStack() as of_partition:
                     producer: Redriver | None = None
@@ -138,7 +138,7 @@ class _Redriving:
                             try:
                                 await self._publish(candidate, database, producer, self._operation)
                             except Unpublished as error:
-                                text = f"It is not known whether it was published ({error}): run it again to find out."
+                                text = f"It may or may not have been published ({error}): run it again to find out."
                                 self.problems.append(Problem(code=NOT_PUBLISHED, place=str(command), text=text))
                                 raise
                         progress.advance(1)
@@ -152,7 +152,7 @@ class _Redriving:
         if not places:
             heads = await chosen_letters(database, self._settings, request.chosen, request.code, MOST_COMMANDS + 1)
             if len(heads) > MOST_COMMANDS:
-                text = f"more than {MOST_COMMANDS:,} dead letters are meant: choose fewer, with --from and --to"
+                text = f"more than {MOST_COMMANDS:,} dead letters match: choose fewer, with --from and --to"
                 raise BadSelection(text)
             places = {Place(topic, head.partition, head.offset) for head in heads}
         # `run` groups them by partition, and starts one producer for each.
@@ -172,7 +172,7 @@ class _Redriving:
             return None
         original = await LogReader(self._servers.cluster).record(*command)
         refusal = refusal_of(original, stored.letter, settings.limits)
-        # A redrive that was begun is settled first, whatever refuses its command today: it may have been published.
+        # An interrupted redrive is settled first, even if its command is refused today: it may have been published.
         if step is Step.PUBLISH and refusal is not None:
             self._refuse(command, code, refusal)
             return None
@@ -187,8 +187,8 @@ class _Redriving:
                 self._note(command, code, "to-settle", len(rows), None)
         return _Candidate(command, code, original, refusal)
 
-    async def _publish(self, candidate: _Candidate, database: Inspection, producer: Redriver, kept: Operation) -> None:
-        """Settle or publish a command by the rows as they are now that the producer has started."""
+    async def _publish(self, candidate: _Candidate, database: Inspection, producer: Redriver, begun: Operation) -> None:
+        """Settle or publish a command, by its rows as they are after the producer's start."""
         command, connection = candidate.command, database.connection
         rows = await redrives_of(connection, command)
         step = step_of(rows, self._settings.group_id, again=self._request.again)
@@ -209,11 +209,11 @@ class _Redriving:
             outcome = "published"
             if step is Step.PUBLISH:
                 times += 1
-                if not await begin_redrive(connection, command, times, kept.id, await producer.log_end()):
-                    raise Unpublished("another redrive of it has begun at the same time")
+                if not await begin_redrive(connection, command, times, begun.id, await producer.log_end()):
+                    raise Unpublished("another redrive of it has begun meanwhile")
                 failpoints.reach("redrive row")
             new_offset = await producer.publish(redriven(candidate.original))
-        await note_redrive(connection, command, times, new_offset, kept.id)
+        await note_redrive(connection, command, times, new_offset, begun.id)
         failpoints.reach("redrive noted")
         self._note(command, candidate.code, outcome, times, new_offset)
 

@@ -1,4 +1,4 @@
-"""Whether a command can be published again, and what would refuse it. Pure, except for the look at credentials."""
+"""Checks whether a command can be published again, and what would refuse it. Pure, except for the credentials."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from worker.tools.dead_letters.rows import Redrive
 
 
 class Step(Enum):
-    """The next step for a command, by the rows of earlier redrives."""
+    """The next step for a command, according to the rows of earlier redrives."""
 
     PUBLISH = "publish"
     SETTLE = "settle"
@@ -32,7 +32,7 @@ class Step(Enum):
 
 
 def step_of(rows: Sequence[Redrive], group_id: str, *, again: bool) -> Step | Problem:
-    """The next step by all earlier redrives of a command, oldest first; a problem if it must not be published.
+    """The next step after all earlier redrives of a command, oldest first; a problem if it must not be published.
 
     A command that an interrupted redrive published counts as published by the redrive that continues it.
     """
@@ -43,13 +43,13 @@ def step_of(rows: Sequence[Redrive], group_id: str, *, again: bool) -> Step | Pr
         if last.group_id in (None, group_id):
             return Step.SETTLE
         # Its producer has another transactional id, which ours does not fence.
-        text = f"A redrive of the group {last.group_id} was interrupted: go on with it under PASSPORT_GROUP_ID."
+        text = f"A redrive of the group {last.group_id} was interrupted: continue it with that PASSPORT_GROUP_ID."
         return Problem(code="begun-by-another-group", text=text)
     if last.is_unfinished:
         return Step.ADOPT
     if again:
         return Step.PUBLISH
-    text = f"It was published again as offset {last.new_offset}, by {last.who}: --again does it once more."
+    text = f"It was published again as offset {last.new_offset}, by {last.who}. To publish it once more, add --again."
     return Problem(code="redriven-before", text=text)
 
 
@@ -58,7 +58,7 @@ def refusal_of(original: Record | None, letter: DeadLetter, limits: Limits) -> P
     if original is None:
         return Problem(code="expired", text="The command topic no longer holds it.")
     if dead_letter(without_excess(original, limits), letter.reason) != letter:
-        text = "The command topic has another record here than the dead letter is a copy of: it was made anew."
+        text = "The dead letter is a copy of another record than the topic has here: the topic was created again."
         return Problem(code="not-the-original", text=text)
     if original.unreadable is not None:
         return Problem(code="header-name-not-utf8", text="A header's name is not UTF-8, which no worker reads.")
@@ -78,13 +78,13 @@ def _unreadable(record: Record, limits: Limits) -> UnreadableRecord | None:
 async def credentials_warning(
     connection: Connection, original: Record, settings: Settings, now: datetime
 ) -> str | None:
-    """Why the new command would be answered with 401, as far as that can be known; None if nothing speaks for it."""
+    """Why the new command would be answered with 401, as far as that can be known; None if nothing suggests it."""
     envelope = open_envelope(original, settings.limits, settings.audience, settings.channel)
-    # Rule 2 tells what is wrong with a signature or the channel, or that the company requires signatures, as of now.
+    # Rule 2 says what is wrong with a signature or the channel, or that the company requires signatures, as of now.
     source = envelope.command.source._replace(appended_ms=int(now.timestamp() * 1000))
     command = envelope.command._replace(source=source, body=InvalidBody({}))
     credentials = command.credentials
-    # An empty memory: one that lasts would need the catalogue's version, which the role of a verb may not read.
+    # An empty memory: a lasting one would need the catalogue's version, which the role of a verb may not read.
     look_up = LookUp(KnownCatalogue(), 0)
     look_up.recall([command])
     facts = await look_up.read(connection)
@@ -94,7 +94,7 @@ async def credentials_warning(
     if isinstance(verdict, Unauthorized) and verdict.reason is not None:
         sentence = CREDENTIALS_SENTENCES[verdict.reason]
         return f"{verdict.reason}: {sentence[0].lower()}{sentence[1:-1]}"
-    # A closed company is refused without a reason. The facts have the company of these credentials alone.
+    # A closed company is refused without a reason. The facts have only the company of these credentials.
     closings = (company.closed_ms for company in facts.companies.values())
     if any(closed_ms is not None and closed_ms <= source.appended_ms for closed_ms in closings):
         return "its company is closed"
@@ -112,9 +112,9 @@ async def _key_warning(connection: Connection, key: ApiKey) -> str | None:
 
 def _token_warning(envelope: Envelope, settings: Settings, now: datetime) -> str | None:
     if envelope.token is None:
-        return f"it has no credentials that can be known ({envelope.command.credentials})"
+        return f"it has no usable credentials ({envelope.command.credentials})"
     if not settings.oauth_jwks:
-        return "it has an access token, and OAuth is off"
+        return "it has an access token, but OAuth is off"
     expires_at = label_of(envelope.token).expires_at
     if expires_at is None:
         return "its access token is malformed"

@@ -1,4 +1,4 @@
-"""The reports of `dead-letters`. Texts of records are escaped, and stand without API keys."""
+"""The reports of `dead-letters`. Texts of records are escaped, and without API keys."""
 
 from datetime import datetime
 from typing import Literal
@@ -9,7 +9,7 @@ from worker.tools.common.report import Model, Report
 
 
 class RedrivenReport(Model):
-    """A time that a command was published again."""
+    """One time that a command was published again."""
 
     times: int = Field(description="How often it was published again, including this time.")
     place: str | None = Field(
@@ -45,7 +45,7 @@ class HeaderReport(Model):
 
 
 class DeadLettersShowReport(Report):
-    """`passport-worker dead-letters show`: a whole dead letter as it was kept, without credentials."""
+    """`passport-worker dead-letters show`: a whole dead letter as it was stored, without credentials."""
 
     dead_letter: DeadLetterReport | None
     headers: tuple[HeaderReport, ...]
@@ -57,14 +57,14 @@ RedriveOutcome = Literal["to-publish", "to-settle", "published", "settled", "ref
 
 
 class RedriveReport(Model):
-    """The outcome of publishing a command again."""
+    """A command to publish again, and what happened to it."""
 
     place: str
     code: str | None = Field(description="Why it is a dead letter; null if it has none.")
     outcome: RedriveOutcome = Field(
-        description="to-publish: would be published. to-settle: another redrive was interrupted; whether that one "
-        "published it would be found out first. published: by this run. settled: the interrupted redrive had published "
-        "it. refused: see the problems."
+        description="to-publish: would be published. to-settle: another redrive was interrupted; the run would first "
+        "find out whether that one published it. published: by this run. settled: the interrupted redrive had "
+        "published it. refused: see the problems."
     )
     new_place: str | None = Field(description="Place of the new command.")
     times: int | None = Field(description="How often it was published again, including this time.")
@@ -73,7 +73,7 @@ class RedriveReport(Model):
 class DeadLettersRedriveReport(Report):
     """`passport-worker dead-letters redrive`: commands that are published again."""
 
-    executed: bool = Field(description="Whether commands were published; otherwise the report says what would be.")
+    executed: bool = Field(description="Whether commands were published; otherwise this is only the plan.")
     operation: str | None = Field(description="Id of the row in the table `operation`.")
     warnings: tuple[str, ...] = Field(description="Why new commands will be refused.")
     redrives: tuple[RedriveReport, ...] = Field(description="Partition by partition, in the order of offsets.")

@@ -1,4 +1,4 @@
-"""Dead letters in the database, and what became of publishing their commands again."""
+"""Reads dead letters and redrives from the database, and writes the rows of redrives."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,11 +88,11 @@ async def redrives_of(connection: Connection, command: Place) -> list[Redrive]:
 
 
 async def begin_redrive(connection: Connection, command: Place, times: int, operation_id: UUID, log_end: int) -> bool:
-    """Keep a row before anything is sent; False if another process has begun the same redrive."""
+    """Insert a row before anything is sent; False if another process has begun the same redrive."""
     query = sql.load("begin_redrive", __package__)
     return await connection.fetchval(query, *command, times, operation_id, log_end) is not None
 
 
 async def note_redrive(connection: Connection, command: Place, times: int, new_offset: int, operation_id: UUID) -> None:
-    """Keep where the command was published; from now on the row belongs to this operation."""
+    """Store where the command was published; from now on the row belongs to this operation."""
     await connection.execute(sql.load("note_redrive", __package__), *command, times, new_offset, operation_id)

@@ -1,4 +1,4 @@
-"""The checks of `doctor` beyond those that `run` makes: what each asks, and which checks it presumes."""
+"""The checks that `doctor` adds to those of `run`: what each asks, and which checks it presumes."""
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -34,16 +34,16 @@ from worker.tools.doctor.server_state import lock_holders, server_state
 _TABLES, _TOPICS = (POSTGRES, POSTGRES_RIGHTS, SCHEMA), (KAFKA, KAFKA_RIGHTS, EXIST)
 AS_READER = CheckResult(
     "",
-    "a reader's role, which may read everything and change nothing: what `run` needs was not checked",
+    "a reader's role, which may read everything and change nothing: the rights that `run` needs were not checked",
     status="skipped",
 )
 _POSTGRES_TLS = (
     "Set PGSSLMODE=verify-full, and PGSSLROOTCERT to the file of the authority that signed the server's certificate. "
-    "Leave sslmode out of PASSPORT_DATABASE_URL, where it would win: else the password goes to whoever answers."
+    "Leave sslmode out of PASSPORT_DATABASE_URL, where it would win. Otherwise whoever answers gets the password."
 )
 _KAFKA_TLS = (
     "Set PASSPORT_KAFKA_SECURITY_PROTOCOL to SASL_SSL or SSL, set PASSPORT_KAFKA_SSL_CAFILE, and use the brokers' "
-    "listener with TLS: else password, API keys and access tokens go to whoever answers or listens."
+    "listener with TLS. Otherwise anybody who answers or listens gets the password, API keys and access tokens."
 )
 _LANES = ("lanes.halted", "lanes.lag", "lanes.unowned")
 
@@ -122,7 +122,7 @@ def _in_session(
     presumes: tuple[str, ...],
     reads: tuple[str, ...] = (),
 ) -> Check:
-    """A check that asks in a session of its own. It is skipped where the role may not read one of these tables."""
+    """A check that asks in its own session. It is skipped if the role may not read one of these tables."""
 
     async def ask() -> list[CheckResult]:
         async with store.session() as connection:
@@ -179,11 +179,11 @@ def checks_of_both(servers: Servers, channel: str | None) -> tuple[Check, ...]:
             connection = database.connection
             return await newest_backup(connection), time.time() + await clock_ahead(connection)
 
-        known = await servers.postgres(newest, ("operation",))
-        if isinstance(known, Problem):
-            status: Status = "skipped" if known.code == POSTGRES_DENIES else "failed"
-            return [CheckResult("backup.newest", known.text, status=status)]
-        taken, now = known
+        times = await servers.postgres(newest, ("operation",))
+        if isinstance(times, Problem):
+            status: Status = "skipped" if times.code == POSTGRES_DENIES else "failed"
+            return [CheckResult("backup.newest", times.text, status=status)]
+        taken, now = times
         topics = await find_topics(servers.cluster, servers.settings.topics_of_channels)
         return [judgements.of_backup(taken, topics, now)]
 
@@ -192,7 +192,7 @@ def checks_of_both(servers: Servers, channel: str | None) -> tuple[Check, ...]:
 
 
 def checks_without_servers(servers: Servers) -> tuple[Check, ...]:
-    """Checks of what else the settings name: key sets and certificates."""
+    """Checks of key sets and certificates, which need neither server."""
     settings = servers.settings
 
     async def keys() -> list[CheckResult]:

@@ -36,7 +36,7 @@ def doctor_command(*, strict: Strict = False, channel: AllChannels = None, as_js
 
 
 def _draw_checks(page: Page, report: DoctorReport) -> None:
-    """Draw a line a check. Problems stand in full below the table, so that no finding is shown twice."""
+    """Draw one line per check. Problems are shown in full below the table, so that no finding appears twice."""
     below = {problem.code for problem in report.problems}
     folded = [check for check in report.checks if check.status == "skipped" and check.advice is None]
     rows = []

@@ -42,7 +42,7 @@ CHECKS = (
 )
 
 _ERRORS = (*CLUSTER_ERRORS, StoreUnavailable)
-# The finding of a check that another one prevents begins so.
+# The beginning of the finding of a check that a failed one prevents.
 NOT_CHECKED = "not checked, "
 _RANKS = ("failed", "warning", "skipped", "ok")
 
@@ -102,7 +102,7 @@ class _Examination:
         self._results: dict[str, list[CheckResult]] = {}
 
     async def make(self, checks: Iterable[Check]) -> None:
-        """Make checks in order. Only the check that asks whether a server is there waits for that server."""
+        """Make checks in order. Only the check whether a server answers waits for that server."""
         for check in checks:
             presumed = [result for id in check.presumes for result in self._results.get(id, ())]
             if failed := [result.id for result in presumed if result.is_fatal]:
@@ -122,7 +122,7 @@ class _Examination:
             self._skip(check, results[0].id)
 
     def report(self, id: str) -> CheckReport:
-        """The report of a check, with everything that is wrong. Raises `KeyError` for a check that was not made."""
+        """The report of a check, with everything that is wrong. Raises `KeyError` if the check was not made."""
         results = self._results[id]
         worst = min(results, key=lambda result: _RANKS.index(result.status))
         wrong = [result for result in results if result.status in ("failed", "warning")] or [worst]
@@ -140,7 +140,7 @@ class _Examination:
                 self._results[id] = [CheckResult(id, f"{NOT_CHECKED}since {failed} has failed", status="skipped")]
 
     def _result_of(self, error: Exception, id: str, *, of_kafka: bool) -> CheckResult:
-        """A check that a server did not let us finish has failed; where an ACL forbids to ask, it is skipped."""
+        """A check that a server kept us from finishing: failed, or skipped if an ACL forbids to ask."""
         fault = fault_of(error, self._settings, of_kafka=of_kafka)
         assert fault is not None, error
         if acls.is_denied(error):

@@ -1,4 +1,4 @@
-"""The conclusions of `doctor` from what it has read. Pure, tested by a table of cases."""
+"""The conclusions that `doctor` draws from what it has read. Pure; tests have a table of cases."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -13,7 +13,7 @@ from worker.tools.doctor.protection import Protection, Way
 from worker.tools.doctor.server_state import LockHolder, ServerState
 
 OLDEST_POSTGRES = 15
-# A larger skew is unusual. From a minute on a clock is wrong: a result topic may refuse answers.
+# A larger skew is unusual. A clock that is a minute off is wrong: a result topic may refuse answers.
 SKEW_SECONDS, WRONG_CLOCK_SECONDS = 5.0, 60.0
 # The age up to which a record says something about a clock.
 RECENT_SECONDS = 300.0
@@ -26,7 +26,7 @@ DATABASE_CA_DAYS = 5  # CloudNativePG renews its authority 7 days before its end
 OPEN_SECONDS = 3600.0
 # Most transactions of a worker are shorter. A worker that waits for a lock gives up after 10 s, and tries again.
 LOCK_SECONDS = 3.0
-# A minute more than the longest that brokers let a transaction stay open (`transaction.max.timeout.ms`).
+# A minute longer than brokers let a transaction stay open (`transaction.max.timeout.ms`).
 TRANSACTION_SECONDS = 960.0
 _MOST_NAMED = 5
 
@@ -47,7 +47,7 @@ def of_durability(state: ServerState) -> CheckResult:
     return _judged(
         "postgres.durability",
         finding,
-        "Set them to on, for the server, the database and the role: lanes halt where Postgres loses commits.",
+        "Set them to on, for the server, the database and the role: lanes halt if Postgres loses commits.",
         failed=loses,
         warning=state.has_standbys and state.synchronous_commit in ("local", "remote_write"),
     )
@@ -63,7 +63,7 @@ def of_primary(state: ServerState) -> CheckResult:
 def of_protection(id: str, protection: Protection, advice: str) -> CheckResult:
     """`postgres.tls` and `kafka.tls`. Loopback gets a warning, since a forwarded port may lead elsewhere."""
     if protection.way is Way.SOCKET:
-        return CheckResult(id, "over a socket of this machine, expected that, or encrypted and verified", status="ok")
+        return CheckResult(id, "over a socket of this machine, expected that or encrypted and verified", status="ok")
     finding = (
         f"{'encrypted' if protection.is_encrypted else 'not encrypted'}, "
         f"the server {'verified' if protection.is_verified else 'not verified'}, over {protection.way.value}, "
@@ -75,7 +75,7 @@ def of_protection(id: str, protection: Protection, advice: str) -> CheckResult:
 
 
 def of_connections(state: ServerState, pool_size: int) -> CheckResult:
-    """`postgres.connections`: whether one more worker finds connections for its pool."""
+    """`postgres.connections`: whether another worker would get connections for its pool."""
     finding = f"free connections: {state.free_connections}, expected {pool_size} or more (PASSPORT_DATABASE_POOL_SIZE)"
     advice = "Raise max_connections or the limit of role or database, lower the pool's size, or end other sessions."
     return _judged("postgres.connections", finding, advice, warning=state.free_connections < pool_size)
@@ -88,9 +88,7 @@ def of_locks(holders: Sequence[LockHolder]) -> CheckResult:
         f"sessions that keep others waiting for {LOCK_SECONDS:.0f} s or longer: {len(holders)}, expected none"
         + _listed(named)
     )
-    advice = (
-        "End what that session does: a migration by hand, a forgotten BEGIN; or have it ended (pg_terminate_backend)."
-    )
+    advice = "End the session's work (a manual migration, a forgotten BEGIN), or the session (pg_terminate_backend)."
     return _judged("postgres.locks", finding, advice, failed=bool(holders))
 
 
@@ -114,7 +112,7 @@ def of_open_transactions(transactions: Sequence[OpenTransaction], now: float) ->
     minutes = TRANSACTION_SECONDS / 60
     finding = f"transactions open for over {minutes:.0f} minutes: {len(hanging)}, expected none" + _listed(named)
     advice = (
-        "Nothing behind them can be read. Have an administrator of Kafka end them: kafka-transactions.sh abort with "
+        "Nothing after them can be read. Have an administrator of Kafka end them: kafka-transactions.sh abort with "
         "the named --topic, --partition and --start-offset; then `passport-worker audit`, and `replay` what is missing."
     )
     return _judged("topics.transactions", finding, advice, failed=bool(hanging))
@@ -129,7 +127,7 @@ def of_postgres_clock(ahead: float) -> CheckResult:
 def of_log_clock(ahead: float | None) -> CheckResult:
     """`clock.log`, from the seconds by which the newest record's time is ahead of this machine's; None without one.
 
-    Nobody knows how long ago a record was appended, so it shows a clock that is ahead, but not one that is behind.
+    The record may be old, so it shows a clock that is ahead, but not one that is behind.
     """
     if ahead is None or ahead < -RECENT_SECONDS:
         minutes = RECENT_SECONDS / 60
@@ -143,7 +141,7 @@ def of_log_clock(ahead: float | None) -> CheckResult:
 def of_days_ahead(ends: float, now: float) -> CheckResult:
     """`days.ahead`, from the start of the first day without partitions; both in Unix seconds, by Postgres's clock."""
     left = ends - now
-    finding = f"daily partitions are there until {_time(ends)}, expected for the next 24 h at least"
+    finding = f"daily partitions exist until {_time(ends)}, expected for the next 24 h at least"
     advice = "Start a worker or run `passport-worker migrate`: both create them, and log why they cannot."
     return _judged("days.ahead", finding, advice, failed=left <= 0, warning=left < DAY_SECONDS)
 
@@ -151,7 +149,7 @@ def of_days_ahead(ends: float, now: float) -> CheckResult:
 def of_old_days(days: Sequence[date], retention_days: int) -> CheckResult:
     """`days.dropped`, from the days that should have been dropped a day ago or earlier."""
     expected = f"expected none that ended more than {retention_days} days ago (PASSPORT_RETENTION_DAYS)"
-    finding = f"daily partitions since {days[0]} are still there" if days else "old daily partitions are dropped"
+    finding = f"daily partitions since {days[0]} still exist" if days else "old daily partitions are dropped"
     advice = (
         "Check that a worker runs, and look for housekeeping_failed in its log. A day with answers that are not in "
         "Kafka stays for twice the retention, such as the days of a group that was given up."
@@ -162,7 +160,7 @@ def of_old_days(days: Sequence[date], retention_days: int) -> CheckResult:
 def of_backup(taken: float | None, topics: Mapping[str, ExistingTopic], now: float) -> CheckResult:
     """`backup.newest`: whether topics reach back to the newest backup that was noted; both times in Unix seconds."""
     if taken is None:
-        text = "no backup was noted, so nobody compares it with the topics' retention"
+        text = "no backup was noted, so none was compared with the topics' retention"
         advice = "Have the backup job call `passport-worker backup-taken` after each backup."
         return CheckResult("backup.newest", text, advice, status="skipped")
     age, reach = (now - taken) / DAY_SECONDS, shortest_retention(topics.values()) / DAY_SECONDS
@@ -173,20 +171,20 @@ def of_backup(taken: float | None, topics: Mapping[str, ExistingTopic], now: flo
     )
     advice = "Take a backup now: after a restore, `lanes recover` needs all records since it (deploy/backup.md)."
     if by_size:
-        advice += " Set retention.bytes=-1, or nobody knows how far back these topics reach."
+        advice += " Set retention.bytes=-1, or it is unknown how far back these topics reach."
     return _judged("backup.newest", finding, advice, failed=age >= reach, warning=age > reach / 2 or bool(by_size))
 
 
 def of_lanes(report: LanesReport) -> list[CheckResult]:
-    """`lanes.halted`, `lanes.lag` and `lanes.unowned`. Lanes of channels that went need no worker."""
+    """`lanes.halted`, `lanes.lag` and `lanes.unowned`. Lanes of channels that are gone need no worker."""
     lanes = [lane for lane in report.lanes if lane.state != "not-served"]
     halted = [lane for lane in lanes if lane.state == "halted"]
     reasons = [f"{lane.name}: {(lane.advice or '').rstrip('.')}" for lane in halted]
     of_halted = f"halted lanes: {len(halted)} of {len(lanes)}, expected none" + _listed(reasons)
     oldest = max((lane.lag_seconds or 0.0 for lane in lanes), default=0.0)
     of_lag = (
-        f"commands waiting: {sum(map(_waiting, lanes))}, the oldest since {oldest:.1f} s, "
-        f"expected none since more than {LAG_SECONDS:.0f} s"
+        f"commands waiting: {sum(map(_waiting, lanes))}, the oldest for {oldest:.1f} s, "
+        f"expected none for more than {LAG_SECONDS:.0f} s"
     )
     unowned = [lane for lane in lanes if lane.member is None]
     waiting = [f"{lane.name} has {lag} waiting" for lane in unowned if (lag := _waiting(lane))]
@@ -207,16 +205,16 @@ def _waiting(lane: LaneReport) -> int:
 
 def of_operations(operations: Sequence[OpenOperation]) -> CheckResult:
     """`operations.open`, from the operations that began more than `OPEN_SECONDS` ago."""
-    named = [f"{kept.verb} {kept.id} of {kept.who}, begun {_time(kept.begun_at.timestamp())}" for kept in operations]
+    named = [f"{open.verb} {open.id} of {open.who}, begun {_time(open.begun_at.timestamp())}" for open in operations]
     finding = f"operations begun over an hour ago and not ended: {len(operations)}, expected none" + _listed(named)
-    advice = "Check whether they still run. If one was killed, run its command again: it goes on, or says how."
+    advice = "Check whether they still run. If one was killed, run its command again: it continues, or says how to."
     return _judged("operations.open", finding, advice, warning=bool(operations))
 
 
 def of_signing_keys(without: Sequence[str]) -> CheckResult:
-    """`keys.signing`, from the companies that have to sign but cannot."""
-    finding = f"companies that have to sign and have no valid signing key: {len(without)}, expected none"
-    advice = "All of their commands get 401. Load a key of each, or set `signaturesRequiredFrom` back to null."
+    """`keys.signing`, from the companies that must sign but cannot."""
+    finding = f"companies that must sign but have no valid signing key: {len(without)}, expected none"
+    advice = "All of their commands get 401. Load a key for each, or set `signaturesRequiredFrom` back to null."
     return _judged("keys.signing", finding + _listed(without), advice, warning=bool(without))
 
 
@@ -226,9 +224,9 @@ def of_audience(audience: str | None, signing: int) -> CheckResult:
         return CheckResult("keys.audience", f"signatures are for {audience}", status="ok")
     finding = f"companies with signing keys while PASSPORT_SIGNATURE_AUDIENCE is not set: {signing}, expected none"
     advice = (
-        "Signatures name the command topic, and a move to another topic or cluster would refuse all of them. "
-        "Set PASSPORT_SIGNATURE_AUDIENCE: to the command topic if the companies have no other channel, and nobody has "
-        "to sign anew."
+        "Signatures name the command topic, so all of them would be refused after a move to another topic or cluster. "
+        "Set PASSPORT_SIGNATURE_AUDIENCE. If the companies have no other channel, set it to the command topic: then "
+        "producers need no change."
     )
     return _judged("keys.audience", finding, advice, warning=signing > 0)
 

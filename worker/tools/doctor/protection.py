@@ -1,4 +1,4 @@
-"""How connections are protected: whether others can read them on the way, or answer in the place of a server."""
+"""How connections are protected: whether others can read them on the way, or pose as the server."""
 
 import ssl
 from contextlib import suppress
@@ -32,14 +32,14 @@ class Protection:
 
 
 def way_to(host: str) -> Way:
-    """The way to a host by its name or address alone. A name other than `localhost` may belong to anybody."""
+    """The way to a host, judged by its name or address. A name other than `localhost` may belong to anybody."""
     with suppress(ValueError):
         return Way.LOOPBACK if ip_address(host.strip("[]")).is_loopback else Way.NETWORK
     return Way.LOOPBACK if host.lower() == "localhost" else Way.NETWORK
 
 
 def protection_of(connection: Connection) -> Protection:
-    """The protection of a connection as it is, whatever the settings say."""
+    """The actual protection of a connection, whatever the settings say."""
     # asyncpg has no public way to its transport.
     transport = connection._transport  # type: ignore[union-attr]  # of the connection behind a pool's, too
     session, peer = transport.get_extra_info("ssl_object"), transport.get_extra_info("peername")
@@ -53,7 +53,7 @@ def protection_of(connection: Connection) -> Protection:
 
 
 async def protection_of_brokers(cluster: Cluster, settings: Settings) -> Protection:
-    """The protection of connections to brokers, by the settings and by where the brokers are. Raises `CLUSTER_ERRORS`.
+    """The protection of connections to brokers, from the settings and the brokers' addresses. Raises `CLUSTER_ERRORS`.
 
     With TLS every broker has to prove its name; no setting switches that off.
     """

@@ -11,7 +11,7 @@ from worker.store.sql import Connection
 class ServerState:
     """Settings as they hold for the connection's role and database.
 
-    `version` is the server's own text, `major` its first number. Where `has_standbys`, commits wait for other servers.
+    `version` is the server's own text, `major` its first number. With `has_standbys`, commits wait for other servers.
     The role may open `free_connections` more.
     """
 
@@ -27,7 +27,7 @@ class ServerState:
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """A session, and how many others wait for its locks. None stands for values that the server hides from the role.
+    """A session, and how many others wait for its locks. Values are None if the server hides them from the role.
 
     A prepared transaction has no session, and no `pid`.
     """
@@ -42,7 +42,7 @@ class LockHolder:
 
 
 async def lock_holders(connection: Connection, seconds: float) -> list[LockHolder]:
-    """The sessions that have kept others waiting for so long. Raises the driver's exceptions."""
+    """The sessions that have kept others waiting for this long. Raises the driver's exceptions."""
     return [LockHolder(**row) for row in await connection.fetch(sql.load("lock_holders", __package__), seconds)]
 
 

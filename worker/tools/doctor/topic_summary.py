@@ -10,11 +10,11 @@ from worker.stream.cluster.connection import Cluster
 from worker.stream.cluster.topic_settings import ExistingTopic
 from worker.stream.cluster.topics import find_topics, judge_topics
 
-_NOT_SENT = "not told by the broker"
+_NOT_SENT = "not known from the broker"
 
 
 async def check_topics_in_full(cluster: Cluster, settings: Settings) -> list[CheckResult]:
-    """Say how topics of all channels differ; where all exist, each check has a finding. Raises `CLUSTER_ERRORS`."""
+    """Say how topics of all channels differ; if all exist, each check has a finding. Raises `CLUSTER_ERRORS`."""
     channels = settings.by_commands.values()
     topics = await find_topics(cluster, settings.topics_of_channels)
     wrong = [result for channel in channels for result in judge_topics(channel, topics)]
@@ -25,13 +25,13 @@ async def check_topics_in_full(cluster: Cluster, settings: Settings) -> list[Che
         channel.channel: _as_expected(channel, {name: topics[name] for name in channel.all_topics})
         for channel in channels
     }
-    texts = {id: _of_channels({name: own[id] for name, own in of_channels.items()}) for id in ids.TOPIC_IDS[1:]}
-    well = {ids.EXIST: f"{len(topics)} topics are there, as expected", **texts}
+    texts = {id: _of_channels({name: by_id[id] for name, by_id in of_channels.items()}) for id in ids.TOPIC_IDS[1:]}
+    well = {ids.EXIST: f"{len(topics)} topics exist, as expected", **texts}
     return [*wrong, *(CheckResult(id, text, status="ok") for id, text in well.items() if id not in different)]
 
 
 def _of_channels(texts: Mapping[str, str]) -> str:
-    """The texts of channels as one: each text once, with the channels that it is of where texts differ."""
+    """The texts of channels in one: each text once, with its channels if texts differ."""
     channels: dict[str, list[str]] = {}
     for channel, text in texts.items():
         channels.setdefault(text, []).append(channel or "(default)")
@@ -41,7 +41,7 @@ def _of_channels(texts: Mapping[str, str]) -> str:
 
 
 def _as_expected(settings: Settings, topics: Mapping[str, ExistingTopic]) -> dict[str, str]:
-    """A sentence for each check: what topics are like, and what they should be like. All topics exist."""
+    """A sentence for each check: what the topics have, and what is expected. All topics exist."""
     commands = topics[settings.topic_commands]
     results = [topics[name] for name in settings.answer_topics]
     texts = {key: commands.settings.get(key) or _NOT_SENT for key in ("message.timestamp.type", "compression.type")}

@@ -35,9 +35,7 @@ class CredentialsReport(Model):
         description="Label of a key that the database knows; a reader's role may not see labels of API keys."
     )
     hash_digits: str | None = Field(description="The first digits of its SHA-256, if the database knows the key.")
-    key_id: str | None = Field(
-        description="The key that an access token or a signature names; not verified here."
-    )
+    key_id: str | None = Field(description="The key that an access token or a signature names; not verified here.")
     expires_at: datetime | None = Field(description="When an access token or a signature says that it expires.")
     misfit: str | None = Field(
         None,

@@ -1,1 +1,1 @@
-"""`submit`: publishes the rows of a file and writes their answers beside them."""
+"""`submit`: publishes the rows of a file and writes their answers to another file."""

@@ -1,4 +1,4 @@
-"""Advice about refusals: what credentials lack, and which rows may be sent again."""
+"""Advice about refusals: what credentials lack, and how to send rows again."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ _BY_REASON = {
         reason: f"{sentence} Compare the public half of --signing-key with the catalogue."
         for reason, sentence in SIGNATURE_SENTENCES.items()
     },
-    CredentialsProblem.WRONG_CHANNEL: "The company may not use this channel. Give its own with --channel.",
-    CredentialsProblem.KEYS_UNAVAILABLE: "The worker cannot reach the server that has the token's key. Try it later.",
+    CredentialsProblem.WRONG_CHANNEL: "The company may not use this channel. Choose its own with --channel.",
+    CredentialsProblem.KEYS_UNAVAILABLE: "The worker cannot reach the server that has the token's key. Try later.",
 }
 _UNKNOWN = (
     "The worker does not know this API key or access token, or it was revoked or has expired. "
@@ -37,9 +37,9 @@ def about_credentials(error: str) -> str:
 def retry_commands(
     answers: Path, outcomes: Mapping[str, int], options: Sequence[str], *, confirms_overage: bool = False
 ) -> list[str]:
-    """Commands that send refused rows again. A conflict stays one, so it is not tried again.
+    """Commands that send refused rows again. A conflict would stay one, so none sends conflicts.
 
-    Two of them write their answers to files of their own. `confirms_overage` tells whether the rows did already.
+    If there are two, each has its own answers file. `confirms_overage` says whether the rows have confirmed overage.
     """
     base = ("passport-worker", "submit", str(answers), *options, "--only")
     confirm = [CONFIRM_OVERAGE] if confirms_overage else []

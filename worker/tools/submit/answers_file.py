@@ -1,4 +1,4 @@
-"""The answers file. A kill at any moment loses no answer, and the file tells the next run where to go on."""
+"""The answers file. A kill at any moment loses no answer, and the file shows the next run where to continue."""
 
 import errno
 import fcntl
@@ -16,7 +16,7 @@ from worker.tools.submit.table import REFUSED, BadFile, Row, Table, Torn
 
 _CHUNK_BYTES = 64 * 1024
 _MOST_REASONS = 1_000
-"""Different reasons to count, since some name the row's own fields."""
+"""Most different reasons to count: some name fields of the row."""
 _OTHER = "It holds answers to another file, or to other options. Move it away to start again."
 
 
@@ -72,17 +72,17 @@ class AnswersFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove a file without an answer, but never somebody's file that is no answers file."""
+        """Remove a file without answers, but never a file that is not an answers file."""
         size = os.fstat(self._file.fileno()).st_size
         if size == 0 or size == self._good_bytes == len(self._table.head):
-            # Before the lock goes: as soon as another process has the lock, it may write answers into this file.
+            # Before the lock is released: as soon as another process has it, it may write answers into this file.
             self.path.unlink(missing_ok=True)
         self._file.close()
 
     def earlier(self) -> Iterator[str]:
         """The key of each row that an earlier run has answered, in order, up to a torn line.
 
-        Raises `BadFile` if these are not the answers of such a table.
+        Raises `BadFile` if the file has no answers of this table.
         """
         with self.path.open("rb") as stream:
             start, head = stream.read(len(self._table.head)), self._table.head
@@ -96,11 +96,11 @@ class AnswersFile:
                 try:
                     row = self._table.answered(record)
                 except Torn:
-                    # A power cut may leave the file's new length without its data. Zeros stand there.
+                    # A power cut may leave the file's new length without its data: zeros.
                     self.torn = record.rstrip(b"\0")
                     return
                 except ValueError as error:
-                    raise BadFile(f"{self.path}, row {number}, is no answer ({error}). {_OTHER}") from error
+                    raise BadFile(f"{self.path}, row {number}, is not an answer ({error}). {_OTHER}") from error
                 self._good_bytes += len(record)
                 self._count(row.outcome, row.status, row.error)
                 yield row.key

@@ -8,14 +8,14 @@ from worker.tools.submit.fields import GTIN
 
 _DIGITS = frozenset("0123456789")
 _IDENTIFIERS = frozenset({"productId", "gtin", "serialNumber", "gln", "legacyOperatorId"})
-"""Names of fields whose digits matter."""
+"""Fields whose digits matter, by the last name of their paths."""
 _FREE = frozenset({"serialNumber", "legacyOperatorId"})
-"""Those in which the rules allow nearly any text."""
+"""Of these, the fields in which the rules allow nearly any text."""
 _LENGTHS = {"gtin": 14, "gln": 13}
 _KEPT_DIGITS = 15
-"""A spreadsheet keeps so many digits of a number, and writes zeros for the others."""
+"""The digits that a spreadsheet keeps of a number. It writes zeros for the others."""
 _ZEROS = "000"
-"""So many of these zeros do not stand there by chance."""
+"""This many zeros in the other places are no chance."""
 _ROUNDED = re.compile(r"-?[0-9](?:[.,][0-9]+)?[eE]\+[0-9]{1,3}")
 _WITH_DECIMALS = re.compile(r"[0-9]+[.,]0+")
 _FORMULA = re.compile(r'="[^"]*"')
@@ -45,7 +45,7 @@ def flaw_of(path: str, cell: str) -> Flaw | None:
     Most of these cells would pass all rules as a serial number or a name, and mark the unit for good.
     """
     if cell in _ERRORS:
-        return Flaw("a spreadsheet error stands here in place of a value", f"mend it in the sheet, {_SAVE_AGAIN}")
+        return Flaw("a spreadsheet error is here in place of a value", f"correct it in the sheet, {_SAVE_AGAIN}")
     if _TOO_NARROW.fullmatch(cell):
         return Flaw("the column was too narrow to show its value", f"widen it in the sheet, {_SAVE_AGAIN}")
     name = path.rpartition(".")[2]
@@ -54,29 +54,29 @@ def flaw_of(path: str, cell: str) -> Flaw | None:
             advice = _AS_NUMBER if name in _LENGTHS else _AS_TEXT
             return Flaw("a spreadsheet has rounded this number, and digits are lost", advice)
         if _FORMULA.fullmatch(cell):
-            return Flaw("a formula stands here in place of its value", "save the value alone, without = and quotes")
+            return Flaw("a formula is here in place of its value", "save the value alone, without = and quotes")
     return _flaw_of_free(cell) if name in _FREE else None
 
 
 def _flaw_of_free(cell: str) -> Flaw | None:
-    """A flaw that no rule finds in a serial number, and that makes it another one than that on the unit."""
-    if _DIGITS.issuperset(cell) and (behind := cell[_KEPT_DIGITS:]).startswith(_ZEROS) and not behind.strip("0"):
+    """A flaw that no rule finds in a serial number, but that makes it differ from the number on the unit."""
+    if _DIGITS.issuperset(cell) and (rest := cell[_KEPT_DIGITS:]).startswith(_ZEROS) and not rest.strip("0"):
         return Flaw("a spreadsheet has put zeros for the last digits of this number", _AS_TEXT)
     if cell != cell.strip():
-        return Flaw("white space stands around this value", "remove it in the sheet")
+        return Flaw("there is white space around this value", "remove it in the sheet")
     if not cell.isprintable() and gs1.is_safe(cell):  # the rules tell of control characters
-        return Flaw("a character that cannot be seen stands in this value", "remove it in the sheet")
+        return Flaw("there is an invisible character in this value", "remove it in the sheet")
     return None
 
 
 def may_be_spoiled(cell: str) -> bool:
     """Whether `flaw_of` may find anything. It costs next to nothing."""
-    # Each flaw of `flaw_of` needs its sign here. A cell without a sign is never looked at again.
+    # Each flaw of `flaw_of` needs its sign here: a cell without a sign is not examined.
     return "+" in cell or cell.startswith(("#", "=", " ")) or cell.endswith((_ZEROS, " ")) or not cell.isprintable()
 
 
 def hint(path: str, cell: str, *, pads_gtin: bool) -> tuple[str, str]:
-    """For a cell that the rules refuse: what follows it as the end of a sentence, and advice. Either may be empty."""
+    """For a cell that the rules refuse: text to append to the cell in a sentence, and advice. Either may be empty."""
     length = _LENGTHS.get(path.rpartition(".")[2])
     if cell != cell.strip():
         return "", "remove the white space around it"

@@ -1,4 +1,4 @@
-"""The check before anything is sent: rows pass the worker's rules for bodies, and earlier answers are to these rows."""
+"""Checks, before anything is sent, that rows pass the rules for bodies, and that earlier answers are to these rows."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Checked:
 
 
 def table_of(path: Path, limits: Limits, choices: Choices, only: Collection[str] = ()) -> Table:
-    """The table in a file. The name tells its format; under other names, NDJSON begins with a brace.
+    """The table in a file. The name shows its format; with any other name, NDJSON begins with a brace.
 
     `only` keeps rows with these outcomes of an answers file. Raises `BadFile`.
     """
@@ -39,7 +39,7 @@ def table_of(path: Path, limits: Limits, choices: Choices, only: Collection[str]
         raise BadFile(f"--only: expected one of {', '.join(OUTCOMES)}, got {unknown[0]!r}")
     try:
         if str(path) == "-" or not S_ISREG(path.stat().st_mode):  # a pipe can be read only once
-            raise BadFile(f"cannot read {path}: expected a file, which is read twice: no folder, pipe or device")
+            raise BadFile(f"cannot read {path}: expected a file, since it is read twice: no folder, pipe or device")
         source = SourceFile(path)
         with source.open() as stream:
             is_ndjson = _is_ndjson(path, stream)
@@ -55,7 +55,7 @@ def _is_ndjson(path: Path, stream: BinaryIO) -> bool:
 
 
 def heading_of(path: Path, encoding: str | None) -> Heading:
-    """The header line of a CSV file, in an encoding that is guessed unless it is given. Raises `BadFile`."""
+    """The header line of a CSV file. The encoding is guessed unless it is given. Raises `BadFile`."""
     try:
         with path.open("rb") as stream:
             if _is_ndjson(path, stream):
@@ -88,7 +88,7 @@ def check(table: Table, answers: AnswersFile | None, tell: Callable[[Row], None]
             if key is None:
                 is_other_row = answers.torn and not table.is_part(answers.torn, row)
             else:
-                # The key is made of the body. A row that was edited or moved since is found before anything is sent.
+                # The key is made of the body, so a row that was edited or moved since is found before anything is sent.
                 is_other_row = key != ("" if row.command is None else idempotency_key(row.command.body))
             if is_other_row:
                 raise BadFile(

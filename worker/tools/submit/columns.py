@@ -1,4 +1,4 @@
-"""Which column of a spreadsheet fills which field of a command."""
+"""Maps the columns of a spreadsheet to the fields of a command."""
 
 import shlex
 from collections import Counter
@@ -18,11 +18,11 @@ from worker.tools.submit.fields import CONFIRM, GTIN, PATHS, REQUIRED, did_you_m
 from worker.tools.submit.table import BadFile, Fault
 
 _BOOLEANS = {"true": True, "wahr": True, "false": False, "falsch": False}
-"""As Excel saves them in English and in German."""
+"""Booleans as Excel saves them in English and in German."""
 _LONGEST_SHOWN = 60
 
 ANSWER_COLUMNS = tuple(f"answer.{name}" for name in NAMES)
-"""Columns that an answers file adds to those of its input. If it is the input, they are not fields."""
+"""Columns that an answers file adds to those of its input. In an answers file as input, they are not fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Choices:
             yield CONFIRM, True
 
     def problems(self) -> Iterator[str]:
-        """Errors in these options that no header is needed for."""
+        """Errors in these options that show without a header."""
         for option, paths in (("--map", self.renamed.values()), ("--set", self.fixed)):
             for path in paths:
                 if path not in PATHS:
@@ -72,7 +72,7 @@ class _Column(NamedTuple):
 
 
 class Columns:
-    """The columns of a header line. Raises `BadFile` with everything that is wrong with them."""
+    """The columns of a header line. Raises `BadFile`, which says everything that is wrong with them."""
 
     def __init__(self, header: Sequence[str], choices: Choices) -> None:
         if problems := [*choices.problems(), *_problems(header, choices)]:
@@ -100,7 +100,7 @@ class Columns:
         return body
 
     def spoiled(self, cells: Sequence[str]) -> Iterator[tuple[str, Fault]]:
-        """Path and fault of each cell that a spreadsheet has spoiled, and of cells under no name."""
+        """Path and fault of each cell that a spreadsheet has spoiled, and of cells in columns without a name."""
         for path, at in self._fields.items():
             if may_be_spoiled(cell := cells[at]) and (flaw := flaw_of(path, cell)) is not None:
                 yield path, Fault(printable(f"column {self._name(path)}: {flaw.text}"), _quoted(cell), flaw.advice)
@@ -110,7 +110,7 @@ class Columns:
                 yield "", Fault(text, _quoted(cells[at]))
 
     def fault(self, path: str, message: str, cells: Sequence[str]) -> Fault:
-        """A fault of the field at a path, by the names of the columns that fill it."""
+        """A fault of the field at a path, described with the names of the columns that fill it."""
         filling = {inner: at for inner, at in self._fields.items() if inner == path or inner.startswith(f"{path}.")}
         if not filling:
             return Fault(printable(f"{path}: {message}"))
@@ -120,8 +120,8 @@ class Columns:
             return Fault(text, advice=f"add {path}.gln, its Global Location Number, or leave this party out")
         if len(filling) > 1 or not (cell := cells[next(iter(filling.values()))]):
             return Fault(text)
-        behind, advice = hint(path, cell, pads_gtin=self._pads_gtin)
-        return Fault(text, _quoted(cell) + behind, advice)
+        addition, advice = hint(path, cell, pads_gtin=self._pads_gtin)
+        return Fault(text, _quoted(cell) + addition, advice)
 
     def _name(self, path: str) -> str:
         name = self.header[self._fields[path]]
@@ -129,7 +129,7 @@ class Columns:
 
 
 def _reading(path: str, choices: Choices) -> Callable[[str], object]:
-    """How a cell of this field becomes a value. An unreadable cell stays a text, for the rules to complain about."""
+    """How a cell of this field becomes a value. An unreadable cell stays text, for the rules to report."""
     if path == CONFIRM:
         return lambda text: _BOOLEANS.get(text.lower(), text)
     if path == GTIN and choices.pad_gtin:
@@ -138,16 +138,16 @@ def _reading(path: str, choices: Choices) -> Callable[[str], object]:
 
 
 def _padded(text: str) -> str:
-    """A GTIN-8, -12 or -13 as a GTIN-14, also where the leading zeros are gone. No GTIN-8 of trade begins with 0.
+    """A GTIN-8, -12 or -13 as a GTIN-14, even if its leading zeros are gone. No GTIN-8 of trade begins with 0.
 
-    A shorter number is no GTIN, and neither is a row of zeros, whose check digit would be right.
+    A shorter number is not a GTIN. Nor are zeros alone, although their check digit would be right.
     """
     is_gtin = text.isascii() and text.isdigit() and 8 <= len(text) <= 13 and text.strip("0")
     return text.zfill(14) if is_gtin else text
 
 
 def _fields(header: Sequence[str], choices: Choices) -> Iterator[tuple[int, str]]:
-    """Index and path of each column that fills a field. Spreadsheets leave columns without a name behind the others."""
+    """Index and path of each column that fills a field. Spreadsheets leave columns without a name after the others."""
     for index, name in enumerate(header):
         if name and name not in choices.ignored and name not in ANSWER_COLUMNS:
             yield index, choices.renamed.get(name, name)
@@ -180,7 +180,7 @@ def _problems(header: Sequence[str], choices: Choices) -> Iterator[str]:
         if source not in sources.setdefault(path, []):
             sources[path].append(source)
     if not (meant or choices.renamed or any(path in PATHS for path in sources)):
-        yield "no name here is known: delete the lines before the names of the columns, if there are any"
+        yield "none of these names is known: delete any lines before the names of the columns"
     for path in choices.fixed:
         sources.setdefault(path, []).append("--set")
     yield from (

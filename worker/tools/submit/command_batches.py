@@ -19,7 +19,7 @@ from worker.stream.cluster.connection import ANSWER_SECONDS, client_options, clo
 
 _BATCH_BYTES = 256 * 1024
 _KEYS = 16_384
-"""Number of keys whose partition is cached: hashing a key in Python takes as long as everything else."""
+"""Keys whose partition is cached: hashing a key in Python takes as long as everything else."""
 
 
 class Delivery(NamedTuple):
@@ -30,7 +30,7 @@ class Delivery(NamedTuple):
 
 
 class CommandBatches:
-    """An idempotent producer, so that a retry after a lost acknowledgement makes no second command.
+    """An idempotent producer, so that a retry after a lost acknowledgement sends no second command.
 
     It never gives up on a partition without a leader: the caller waits for answers, and decides when to stop.
     """
@@ -40,7 +40,7 @@ class CommandBatches:
         self._producer = AIOKafkaProducer(
             **client_options(settings), enable_idempotence=True, max_batch_size=_BATCH_BYTES
         )
-        # An idempotent producer gives a batch up only if its partition has no leader.
+        # An idempotent producer gives up a batch only if its partition has no leader.
         keep_batches(self._producer)
 
     async def start(self) -> Callable[[bytes], int]:
@@ -69,6 +69,6 @@ class CommandBatches:
                 return sent
 
     async def close(self) -> None:
-        """Stop; safe before `start`. Commands without acknowledgement may be in the topic or not."""
+        """Stop; safe before `start`. Commands without acknowledgement may or may not be in the topic."""
         await close_within(self._producer.stop(), 2.0)
         await close_within(self._producer.client.close(), 0.5)

@@ -44,8 +44,8 @@ _IN_SUMMARY = frozenset({BAD_ROWS, DUPLICATES, REFUSED})
 
 _FILE = Parameter(help="CSV (with a header line) or NDJSON.", allow_leading_hyphen=True)
 _ONLY = Parameter(help=f"With an answers file: only rows with this answer: {', '.join(OUTCOMES)}.")
-_SKIP = Parameter(help="Send the good rows although others are bad. Bad rows get the answer `invalid`.")
-_DRY = Parameter(help="Check all rows, also for duplicates, and send nothing; needs no server.")
+_SKIP = Parameter(help="Send the good rows even if others are bad. Bad rows get the answer `invalid`.")
+_DRY = Parameter(help="Check all rows, and look for duplicates, but send nothing; needs no server.")
 _WRITE_MAP = Parameter(help="Write a mapping file for the columns of this file, to complete by hand, and end.")
 _ANSWERS = Parameter(help="The file for the answers. Default: FILE.answers.csv or .ndjson.")
 
@@ -66,10 +66,10 @@ def submit_command(
     channel: OneChannel = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Make each row of a file a command, and write its answer beside it, in FILE.answers.csv or .ndjson.
+    """Send each row of a file as a command, and write its answer with the row to FILE.answers.csv or .ndjson.
 
-    Columns are paths of fields: productId, gs1.gtin, gs1.serialNumber, parties.importer.legalName, … Interrupted or
-    killed, the same command goes on. Exit 0 if all rows were created or replayed.
+    Columns are paths of fields: productId, gs1.gtin, gs1.serialNumber, parties.importer.legalName, … After an
+    interruption or a kill, the same command continues. Exit 0 if all rows were created or replayed.
     """
     settings = settings_of_one(channel)
     pace.check()
@@ -112,9 +112,9 @@ def _write_map(file: Path, path: Path, choices: Choices, encoding: str | None) -
     page = Page()
     page.print(copyable(f"Mapping: {path}"))
     if mapping.encoding != UTF8:
-        page.print(f"  encoding {mapping.encoding}{'' if encoding else ' (guessed by its bytes)'}")
+        page.print(f"  encoding {mapping.encoding}{'' if encoding else ' (guessed from its bytes)'}")
     for column, field in mapping.map.items():
-        page.print(copyable(f"  {column} → {field}{' (guessed by its name)' if column in guessed else ''}"))
+        page.print(copyable(f"  {column} → {field}{' (guessed from its name)' if column in guessed else ''}"))
     for column in mapping.ignore:
         page.print(copyable(f"  {column} is not sent"))
     for field in missing:

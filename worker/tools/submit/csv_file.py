@@ -1,4 +1,4 @@
-"""A spreadsheet as CSV: in UTF-8 or another encoding, with commas, semicolons, tabs or bars between cells."""
+"""Reads a spreadsheet as CSV: in UTF-8 or another encoding, with commas, semicolons, tabs or bars between cells."""
 
 import csv
 import re
@@ -22,7 +22,7 @@ _LONGEST_RECORD = 8 * _LONGEST_LINE
 """A longer row of an answers file has lost a quote."""
 _DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
-"""A first line that tells Excel which character stands between cells."""
+"""A first line that tells Excel which character separates cells."""
 _OTHER_FORMATS = (
     (b"PK\x03\x04", "a workbook"),
     (b"\xd0\xcf\x11\xe0", "a workbook"),
@@ -31,9 +31,9 @@ _OTHER_FORMATS = (
 )
 _QUOTED = re.compile(r'"[^"]*"')
 _UNREADABLE = re.compile("[\ud800-\udfff]")
-"""`surrogateescape`, and nothing else, makes these characters, of bytes that the encoding lacks."""
+"""Only `surrogateescape` makes these characters, from bytes that the encoding lacks."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet takes cells that start so for formulas (OWASP, CSV Injection)."""
+"""A spreadsheet takes cells that start with these for formulas (OWASP, CSV Injection)."""
 
 _LONGEST_SHOWN = 60
 _END = "\r\n"
@@ -48,7 +48,7 @@ _SYNTAX = (
 
 
 class _Texts:
-    """Lines for Python's reader. It knows the number of the last line, and the flaw of a row's lines."""
+    """Lines for Python's reader, with the number of the last line and the first flaw in a row's lines."""
 
     def __init__(self, stream: BinaryIO, encoding: str) -> None:
         self._lines = bounded_lines(stream, _LONGEST_LINE)
@@ -67,7 +67,7 @@ class _Texts:
             line = line.removeprefix(BOM)
         if len(line) > _LONGEST_LINE:
             self.flaw = Fault(f"expected lines of at most {_LONGEST_LINE:,} bytes")
-        # cp1252 decodes UTF-8 without an error. A company would get a garbled name for good.
+        # cp1252 decodes UTF-8 without an error: a company would have a garbled name for good.
         if self._is_unlike_utf8 and not line.isascii() and _is_utf8(line):
             self.flaw = self.flaw or Fault(f"expected {self._encoding}, got UTF-8", advice="leave out --encoding")
         try:
@@ -94,13 +94,13 @@ class _Cells:
         return text
 
     def line(self, cells: Sequence[str]) -> bytes:
-        """The line of these cells, in quotes where they need it."""
+        """The line of these cells, quoted if they need it."""
         text: str = self._writer.writerow(cells)
         return text.removesuffix(_END).encode("utf-8")
 
 
 class CsvFile:
-    """See `Table`. Raises `BadFile` for an unusable header line, with everything that is wrong in it."""
+    """See `Table`. Raises `BadFile` for an unusable header line, and says everything that is wrong with it."""
 
     suffix = "csv"
 
@@ -115,16 +115,16 @@ class CsvFile:
             raise BadFile("--only: expected an answers file, with a column answer.outcome")
         self._cells = _Cells(delimiter)
         names = self._kept(header) + list(ANSWER_COLUMNS)
-        # Excel takes a file without a byte order mark for one in its own code page, and garbles umlauts.
+        # Without a byte order mark, Excel reads the file in its own code page, and garbles umlauts.
         self.head = BOM + self._cells.line(names) + b"\r\n"
 
     def rows(self) -> Iterator[Row]:
-        """See `Table`. Lines of empty cells are not rows: spreadsheets leave some behind the last row."""
+        """See `Table`. Lines of empty cells are not rows: spreadsheets leave some after the last row."""
         with self.source.open() as stream:
             texts = _Texts(stream, self._heading.encoding)
             for _ in range(self._heading.lines_before):
                 next(texts)
-            # Without `strict`, a quote that is never closed makes one cell of all rows behind it, and no error.
+            # Without `strict`, a quote that is never closed makes one cell of all rows after it, without an error.
             reader = csv.reader(texts, delimiter=self._heading.delimiter, strict=True)
             next(reader)
             number, texts.flaw = 0, None
@@ -168,14 +168,14 @@ class CsvFile:
         return [cells[index] for index in self._columns.kept]
 
     def _line_of_bad(self, cells: list[str]) -> bytes:
-        """As many cells as columns, so that the answer stands in its own columns. Unreadable bytes are replaced."""
+        """As many cells as columns, so that the answer is in its own columns. Unreadable bytes are replaced."""
         columns = len(self._columns.header)
         filled = (cells + [""] * columns)[:columns]
         readable = [_UNREADABLE.sub("\ufffd", cell) for cell in filled]
         return self._cells.line(self._kept(readable))
 
     def _with_column(self, flaw: Fault, cells: list[str]) -> Fault:
-        """The flaw with the name of the first column whose cell cannot be read, and with a text that it may hold."""
+        """The flaw with the name of the first column whose cell cannot be read, and a guess at the cell's text."""
         for name, cell in zip(self._columns.header, cells, strict=False):
             if _UNREADABLE.search(cell):
                 data = cell.encode(self._heading.encoding, "surrogateescape")
@@ -221,7 +221,7 @@ class CsvFile:
 
 
 class Heading(NamedTuple):
-    """How a file begins: the names of its columns, what stands between cells, and the lines before the header line."""
+    """How a file begins: the names of its columns, the delimiter, the encoding, the lines before the header line."""
 
     columns: list[str]
     delimiter: str
@@ -239,10 +239,10 @@ def read_heading(stream: BinaryIO, encoding: str) -> Heading:
         raise BadFile("lines end in a carriage return alone, as on an old Macintosh: save the file as CSV UTF-8")
     if first.startswith(BOM):  # such as the answers to a file in another encoding
         encoding = UTF8
-    delimiter, is_told = _delimiter_of(without_end(first.removeprefix(BOM)))
+    delimiter, is_separator_line = _delimiter_of(without_end(first.removeprefix(BOM)))
     stream.seek(0)
     texts = _Texts(stream, encoding)
-    if is_told:
+    if is_separator_line:
         next(texts)
     line = texts.number + 1
     try:
@@ -257,7 +257,7 @@ def read_heading(stream: BinaryIO, encoding: str) -> Heading:
 
 
 def _delimiter_of(line: bytes) -> tuple[str, bool]:
-    """The delimiter that a first line has, and whether it tells it and is no header line. Raises `BadFile`."""
+    """The delimiter in a first line, and whether the line only names it, and is no header. Raises `BadFile`."""
     separator = _SEPARATOR_LINE.fullmatch(line)
     if separator is None:
         return max(_DELIMITERS, key=_QUOTED.sub("", line.decode("utf-8", "replace")).count), False

@@ -16,7 +16,7 @@ _MOST_REASONS = 5
 
 
 def draw(page: Page, report: SubmitReport) -> None:
-    """Print faults, counts, reasons of refusals, files that were written, and how to go on."""
+    """Print faults, counts, reasons of refusals, files that were written, and how to continue."""
     _draw_groups(page, report.faults)
     if report.other_faults:
         page.print(f"and {report.other_faults:,} faults of other kinds")

@@ -1,4 +1,4 @@
-"""Rows of one file with the same GTIN and serial number."""
+"""Finds rows of a file with the same GTIN and serial number."""
 
 from array import array
 from collections import Counter
@@ -21,7 +21,7 @@ class _Earlier(NamedTuple):
 
 
 class Duplicates:
-    """Finds them with 8 bytes a row: pass it all rows, and it reads the file again only if hashes are equal."""
+    """Finds duplicates with 8 bytes per row. It gets all rows, and reads the file again only if hashes are equal."""
 
     def __init__(self) -> None:
         self._buckets = [array("q") for _ in range(_BUCKETS)]

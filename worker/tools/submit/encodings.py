@@ -1,4 +1,4 @@
-"""Encodings of spreadsheets: which one a file has, as far as its bytes tell."""
+"""Guesses the encoding of a spreadsheet from its bytes."""
 
 import codecs
 
@@ -8,18 +8,18 @@ UTF8 = "utf-8"
 _EXCEL = ("cp1252", "cp850", "mac_roman")
 """Encodings in which Excel writes plain CSV, CSV (MS-DOS) and CSV (Macintosh) in western Europe."""
 _LETTERS = frozenset("ÄÖÜäöüßÀÁÂÅÆÇÈÉÊËÍÎÏÑÓÔØÚÛàáâåæçèéêëíîïñóôøœùúû€°²³µ§®")
-"""Characters that names of people, companies and goods hold. A wrong encoding yields others."""
+"""Characters in names of people, companies and goods. A wrong encoding yields others."""
 _ASCII = bytes(range(128))
 
 
 def encoding_of(name: str) -> str:
-    """The name that Python gives to an encoding. Raises `BadFile` for one whose lines do not end as in ASCII."""
+    """Python's name of an encoding. Raises `BadFile` for one that does not contain ASCII."""
     try:
         if _ASCII.decode(name) == _ASCII.decode("ascii"):
             return codecs.lookup(name).name.removesuffix("-sig")
     except (LookupError, ValueError):
         pass
-    raise BadFile(f"--encoding: expected utf-8, cp1252 or another encoding that has ASCII, got {name!r}")
+    raise BadFile(f"--encoding: expected utf-8, cp1252 or another encoding that contains ASCII, got {name!r}")
 
 
 def is_single_byte(encoding: str) -> bool:

@@ -1,4 +1,4 @@
-"""Faults of rows in groups of equal ones, since a whole column is often wrong in the same way."""
+"""Groups equal faults of rows, since a whole column is often wrong in the same way."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from worker.tools.submit.table import Fault
 
 _FIRST_ROWS = 10
 _MOST_GROUPS = 100
-"""More kinds of faults are counted, and not kept."""
+"""Kinds of faults to keep; others are only counted."""
 
 
 class Faults:
@@ -17,7 +17,7 @@ class Faults:
         self._counts: dict[tuple[str, str], int] = {}
         self._first: dict[tuple[str, str], list[FaultyRow]] = {}
         self.others = 0
-        """Number of faults of too many other kinds."""
+        """Number of faults of kinds that are not kept."""
 
     def add(self, row: int, line: int, fault: Fault) -> None:
         """Count a fault of a row."""
@@ -31,6 +31,6 @@ class Faults:
             first.append(FaultyRow(row=row, line=line, got=fault.got))
 
     def groups(self) -> Iterator[FaultGroup]:
-        """The groups, in the order in which their first rows stand in the file."""
+        """The groups, in the order of their first rows in the file."""
         for (text, advice), count in self._counts.items():
             yield FaultGroup(text=text, advice=advice, rows=count, first=tuple(self._first[text, advice]))

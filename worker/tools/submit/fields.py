@@ -54,7 +54,7 @@ _PARTY_FIELDS = {
     "legacyOperatorId": ("legacyoperatorid", "operatorid"),
 }
 _LIKENESS = 0.8
-"""Names that are less alike than this are different words, and not one misspelt."""
+"""Names that are less alike than this are different words, not a spelling mistake."""
 
 
 def _known() -> Iterator[tuple[str, str]]:
@@ -75,7 +75,7 @@ _PLAIN_PATHS = {path.lower(): path for path in PATHS}
 
 
 def meant_field(name: str) -> str | None:
-    """The path of the field that a name means, or nearly spells; None where that is a guess."""
+    """The path of the field that a name means, or nearly spells; None if none is likely."""
     if (path := _KNOWN.get(_plain(name))) is not None:
         return path
     near = difflib.get_close_matches(name[:100].lower(), _PLAIN_PATHS, 1, _LIKENESS)

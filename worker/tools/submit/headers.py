@@ -7,7 +7,7 @@ from worker.messages.json_value import JsonObject, fingerprint
 
 
 class BadCredentials(ValueError):
-    """Not an API key or access token. The text says what was expected, and nothing of what was given."""
+    """Not an API key or access token. The text says what was expected, but repeats nothing of the secret."""
 
 
 class Credentials(Protocol):

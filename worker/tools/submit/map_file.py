@@ -1,4 +1,4 @@
-"""Mapping files: how the columns of a recurring export become fields, written down once."""
+"""Mapping files, which store how the columns of a recurring export become fields."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ _MOST_BYTES = 1024 * 1024
 
 
 class Mapping(BaseModel):
-    """A mapping file. Its keys are the options that it stands for."""
+    """A mapping file. Its keys are the names of the options that it replaces."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -39,7 +39,7 @@ def read_mapping(path: Path) -> Mapping:
     except OSError as error:
         raise BadFile(f"--map-file: cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadFile(f"--map-file: {path} is no YAML: {' '.join(str(error).split())}") from error
+        raise BadFile(f"--map-file: {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
         raise BadFile(f"--map-file: expected map, set, ignore, pad-gtin or encoding in {path}")
     try:
@@ -63,7 +63,7 @@ def _message(problem: ErrorDetails) -> str:
 
 
 def suggested(header: Sequence[str], choices: Choices) -> tuple[Mapping, dict[str, str]]:
-    """The mapping of a header line under these options, and the columns whose fields were guessed by their names."""
+    """The mapping of a header line under these options, and the columns whose fields were guessed from their names."""
     columns = dict(choices.renamed)
     fixed = dict(choices.fixed)
     filled = {*columns.values(), *fixed, *(name for name in header if name in PATHS)}
@@ -109,12 +109,12 @@ def _lines(mapping: Mapping, guessed: Sequence[str], missing: Sequence[str]) -> 
     yield "# Tells `passport-worker submit FILE --map-file THIS` which column fills which field."
     yield "# Columns that have the name of their field need no line."
     yield _yaml({"encoding": mapping.encoding})
-    yield "# true puts back the leading zeros that a spreadsheet took from GTINs"
+    yield "# true restores the leading zeros that a spreadsheet removed from GTINs"
     yield _yaml({"pad-gtin": mapping.pad_gtin})
     if mapping.map:
         yield "# COLUMN: PATH"
         if guessed:
-            yield f"# guessed by their names, so check them: {printable(', '.join(guessed))}"
+            yield f"# guessed from their names, so check them: {printable(', '.join(guessed))}"
         yield _yaml({"map": mapping.map})
     if mapping.set or missing:
         yield "# fields that have the same value in each row"

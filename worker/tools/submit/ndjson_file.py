@@ -1,4 +1,4 @@
-"""Commands as NDJSON, one a line. Each is sent byte for byte, plain or as a structured CloudEvent."""
+"""Reads commands as NDJSON, one per line. Each is sent byte for byte, plain or as a structured CloudEvent."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -16,7 +16,7 @@ from worker.tools.submit.table import BadFile, Fault, Row, RowCommand, SourceFil
 from worker.tools.validate.problems import BOM, SYNTAX_ERROR, bounded_lines, problems_of, without_end
 
 _ANSWER = b',"answer":{"outcome":"'
-"""`line` adds this behind the fields of a row. It is cut off again if an answers file is the input."""
+"""`line` adds this after the fields of a row. It is removed again if an answers file is the input."""
 
 
 class NdjsonFile:
@@ -40,7 +40,7 @@ class NdjsonFile:
         """See `Table`. Blank lines are not rows."""
         with self.source.open() as stream:
             number = 0
-            longest = 2 * self._limits.value_bytes + len(BOM)  # room for an answer behind it
+            longest = 2 * self._limits.value_bytes + len(BOM)  # room for an answer after it
             for line, text in enumerate(bounded_lines(stream, longest), 1):
                 kept = without_end(text.removeprefix(BOM) if line == 1 else text)
                 if kept.strip():
@@ -50,7 +50,7 @@ class NdjsonFile:
                         yield self._row(number, line, kept)
 
     def _row(self, number: int, line: int, text: bytes) -> Row:
-        """A row by the worker's own limits and checks."""
+        """The row of a line, checked with the worker's own limits and rules."""
         value = text
         whole = read_object(text, self._limits.json_depth) if len(text) <= self._limits.value_bytes else None
         if isinstance(whole, dict):
@@ -70,7 +70,7 @@ class NdjsonFile:
         for path, value in self._fixed:
             try:
                 fill(body, path, value)
-            except ValueError:  # the rules tell what is wrong there
+            except ValueError:  # the rules report what is wrong there
                 return text
         return json.dumps(whole, separators=(",", ":")).encode("ascii")
 
@@ -80,7 +80,7 @@ class NdjsonFile:
         return b"".join((self._before_answer(row), added, b"}\n"))
 
     def _before_answer(self, row: Row) -> bytes:
-        """The part of a row in an answers file that stands before the answer."""
+        """The part of a row in an answers file before the answer."""
         kept = row.kept.rstrip()
         if row.command is None and not isinstance(read_object(kept, self._limits.json_depth), dict):
             return b'{"input":' + json.dumps(kept.decode("utf-8", "replace")).encode() + b',"answer":'
@@ -104,7 +104,7 @@ class NdjsonFile:
     def is_part(self, torn: bytes, row: Row) -> bool:
         """See `Table`."""
         before = self._before_answer(row)
-        # `begin` cuts a torn line off. Any other text may be the end of a file that a person named by mistake.
+        # `begin` removes a torn line. Any other text may be the end of a file that a person named by mistake.
         return before.startswith(torn) or torn.startswith(before)
 
 
@@ -121,7 +121,7 @@ def _without_answer(text: bytes) -> tuple[str | None, bytes]:
 
 
 def _fault(problem: str) -> Fault:
-    """A problem of the worker's rules. The column of a syntax error is no part of what rows have in common."""
+    """A problem that the worker's rules found. The column of a syntax error is apart, so that equal faults group."""
     if (position := SYNTAX_ERROR.search(problem)) is not None:
         return Fault(problem.partition(", got ")[0], f"a syntax error at column {int(position[1]) + 1}")
     return Fault(problem if problem.startswith(("unreadable", "further")) else f"field {problem}")

@@ -1,4 +1,4 @@
-"""Options of `submit` in groups, and what each group makes of them."""
+"""The options of `submit` in groups, each with a method that turns it into values."""
 
 import getpass
 import os
@@ -24,13 +24,13 @@ _ENCODING = Parameter(help="Encoding of a CSV file, such as cp1252. Default: utf
 _MAP = Parameter(name="--map", help="COLUMN=PATH: this column fills this field.")
 _SET = Parameter(name="--set", help="PATH=VALUE: a field with the same value in each row.")
 _IGNORE = Parameter(name="--ignore", help="A column that is not a field.")
-_PAD = Parameter(name="--pad-gtin", help="Put back zeros that a spreadsheet took from GTINs.")
-_MAP_FILE = Parameter(help="A file with these options (--write-map). Options beside it come first.")
+_PAD = Parameter(name="--pad-gtin", help="Restore leading zeros that a spreadsheet removed from GTINs.")
+_MAP_FILE = Parameter(help="A file with these options (--write-map). Options on the command line take precedence.")
 _SIGNING = Parameter(help="A PEM file with a private key (keys generate), to sign each command.")
-_SECRET = Parameter(help=f"A file with an API key or an access token. Else {API_KEY} is used, or you are asked.")
+_SECRET = Parameter(help=f"A file with an API key or an access token. Default: {API_KEY}, or else you are asked.")
 _CONFIRM = Parameter(help="Accept the price of passports above the plan's quota: sets confirmOverage in each body.")
-_RATE = Parameter(help="Most rows a second. Default: no limit.")
-_IN_FLIGHT = Parameter(help="Most rows on their way at once; bounds memory.")
+_RATE = Parameter(help="Most rows per second. Default: no limit.")
+_IN_FLIGHT = Parameter(help="Most rows in flight at once; bounds memory.")
 _PATIENCE = Parameter(help="Give up after this many seconds without any answer.")
 
 
@@ -49,7 +49,7 @@ class ColumnOptions:
 
     def choices(self) -> Choices:
         """The options in the form that tables take. Raises `BadUsage`."""
-        # A column may have an equals sign in its name, and a value may hold one. A path has none.
+        # The name of a column and a value may contain an equals sign. A path has none.
         renamed = _pairs("--map", "COLUMN=PATH", (text.rpartition("=") for text in self.renamed))
         fixed = _pairs("--set", "PATH=VALUE", (text.partition("=") for text in self.fixed))
         mapping = Mapping() if self.map_file is None else read_mapping(self.map_file)
@@ -63,7 +63,7 @@ class ColumnOptions:
         )
 
     def again(self) -> Iterator[str]:
-        """The options that a command over the answers file takes: answers are always UTF-8."""
+        """The options for a command that reads the answers file. Not --encoding: answers are always UTF-8."""
         for name, values in (("--map", self.renamed), ("--set", self.fixed), ("--ignore", self.ignored)):
             for value in values:
                 yield from (name, value)
@@ -88,7 +88,7 @@ class CredentialsOptions:
         return signer_of(self.signing_key, settings.audience) or _bearer(self.credentials_file)
 
     def again(self) -> Iterator[str]:
-        """The same options for another command."""
+        """The options as arguments of another command."""
         if self.signing_key is not None:
             yield from ("--signing-key", str(self.signing_key))
         if self.credentials_file is not None:
@@ -98,7 +98,7 @@ class CredentialsOptions:
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Pace:
-    """Limits: rows a second, rows on their way, and seconds without any answer."""
+    """Limits: rows per second, rows in flight, and seconds without any answer."""
 
     rate: Annotated[float | None, _RATE] = None
     in_flight: Annotated[int, _IN_FLIGHT] = 5_000

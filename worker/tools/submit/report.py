@@ -5,15 +5,15 @@ from pydantic import Field
 from worker.tools.common.report import Model, Report
 
 BAD_ROWS, DUPLICATES, REFUSED = "bad-rows", "duplicates", "refused"
-"""Codes of problems that lie in the rows. All others ended the verb before its end."""
+"""Codes of problems with rows. All others ended the verb early."""
 
 
 class FaultyRow(Model):
     """A row with a fault."""
 
-    row: int = Field(description="Number of the row; 1 is the first one behind the header line.")
+    row: int = Field(description="Number of the row; 1 is the first one after the header line.")
     line: int = Field(description="Line of the file where the row begins.")
-    got: str = Field(description="What stands there, if a part of the row is at fault.")
+    got: str = Field(description="The value that is wrong, if only a part of the row is.")
 
 
 class FaultGroup(Model):
@@ -49,7 +49,7 @@ class SubmitReport(Report):
     )
     answered_earlier: int = Field(default=0, description="Number of rows that an earlier run has answered.")
     answered: int = Field(default=0, description="Number of rows that got their answer in this run.")
-    unanswered: int = Field(default=0, description="Number of rows without an answer. The same command goes on there.")
+    unanswered: int = Field(default=0, description="Number of rows without an answer. The same command sends them.")
     outcomes: dict[str, int] = Field(
         default_factory=dict, description="Number of answers by outcome, those of earlier runs included."
     )

@@ -21,12 +21,12 @@ from worker.tools.submit.window import RowWindow, Slot
 from worker.tools.validate.problems import CLOUD_EVENT
 
 _AT_ONCE = 1_250
-"""Rows that become batches before the event loop goes on. Small batches cost the broker more than all else."""
+"""Rows that become batches before the event loop continues. Small batches cost the broker more than all else."""
 _BYTES_AT_ONCE = 1024 * 1024
 _MOST_BYTES = 8 * 1024 * 1024
-"""Size of the rows on their way. Rows of a spreadsheet stay far below; NDJSON may have 64 KiB a row."""
+"""Size of the rows in flight. Rows of a spreadsheet stay far below; NDJSON may have 64 KiB per row."""
 _GATHER_SECONDS = 0.02
-"""Pause after results have come, so that the next poll returns more of them."""
+"""Pause after results have come, so that the next poll returns more."""
 _LOOK_SECONDS = 0.1
 _SYNC_SECONDS = 1.0
 _REST_SECONDS = 0.02
@@ -38,7 +38,7 @@ _MOST_HELD = 1_000
 
 
 class NoAnswers(Exception):
-    """Rows wait, and their answers do not come; the text says why it gives up."""
+    """Answers to waiting rows do not come; the text says why the verb gives up."""
 
 
 class Denied(Exception):
@@ -46,10 +46,10 @@ class Denied(Exception):
 
 
 class Submission:
-    """Sends rows of a file. The answers file keeps all its state: another submission goes on from there.
+    """Sends rows of a file. The answers file keeps all its state: another submission continues from there.
 
-    The first rows go alone, to try the credentials. If all of them are denied, their answers are not written, so that
-    the same command with better credentials sends these rows, too.
+    The first rows are sent alone, to try the credentials. If all of them are denied, their answers are not written, so
+    that the same command with better credentials sends these rows again.
     """
 
     def __init__(self, settings: Settings, credentials: Credentials, pace: Pace, answers: AnswersFile) -> None:
@@ -100,9 +100,9 @@ class Submission:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await asyncio.gather(self._watcher.close(), self._batches.close())
-            if not is_over:  # refusals of the credentials are not the rows' own: the same command asks for these again
+            if not is_over:  # refused credentials say nothing about rows: the same command sends these again
                 self._held = [*takewhile(lambda held: held[1].status not in DENIED, self._held or [])]
-            # Answers that were written would be taken for those of the rows, and the same command would pass over them.
+            # Rows with a written answer count as answered: the same command would skip them.
             if not isinstance(self._failure, Denied):
                 self._release()
             self._answers.sync()
@@ -130,7 +130,7 @@ class Submission:
                 kinds = " or ".join(dict.fromkeys(f"{denied.status} {denied.error}" for denied in self._denied))
                 advice = about_credentials(self._denied[0].error)
                 raise Denied(f"the first {_PROBES} answers are all {kinds}, so sending has stopped. {advice}")
-        # A bad row was not sent, so it proves nothing about the credentials. Behind a denied row it waits, since
+        # A bad row was not sent, so it proves nothing about the credentials. After a denied row it waits, since
         # answers are written in order. The bound is for files of many bad rows.
         elif answer.outcome != INVALID or not self._denied or len(self._held) > _MOST_HELD:
             self._release(is_proved=answer.outcome != INVALID or bool(self._denied))
@@ -207,7 +207,7 @@ class Submission:
             self._sent += 1
             slots.append(self._window.add(row.without_content()))
         for partition, (slots, commands) in lanes.items():
-            # Before the send: a result may come while `publish` still waits, and would count as another person's.
+            # Before the send: a result may come while `publish` still waits, and would count as another producer's.
             self._window.handed_over(partition, len(slots))
             waiting = iter(slots)
             for delivery in await self._batches.publish(partition, commands):

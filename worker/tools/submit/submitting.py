@@ -1,4 +1,4 @@
-"""The two things that `submit` does with a table: check it, or send it; each makes a report."""
+"""Checks a table, or sends it. Both make a report."""
 
 import asyncio
 import time
@@ -28,12 +28,12 @@ from worker.tools.submit.report import BAD_ROWS, DUPLICATES, REFUSED, RefusalRea
 from worker.tools.submit.run import Denied, NoAnswers, Submission
 from worker.tools.submit.table import GOOD, OUTCOMES, Changed, Row, Table
 
-GO_ON = "the same command goes on from there"
+GO_ON = "the same command continues from there"
 
 _CODES: Mapping[type[Exception], str] = {NoAnswers: "no-answers", CannotWrite: "cannot-write", Changed: "file-changed"}
 _SHOW_ROWS = 1_000
 _RATE_SECONDS = 5.0
-"""The shown rate is that of the last few seconds."""
+"""The shown rate is for the last few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def _send(job: Job, answers: AnswersFile, first: int, rows: int, shown: Display)
 
 
 def _noting(shown: Display, faults: Faults, duplicates: Duplicates | None = None) -> Callable[[Row], None]:
-    """Notes each row that is checked, and shows how far the check is."""
+    """Return a function that notes each checked row, and shows the progress of the check."""
     rows = 0
 
     def note(row: Row) -> None:

@@ -14,7 +14,7 @@ from worker.tools.common.answering import RowAnswer
 
 INVALID = "invalid"
 OUTCOMES = (*RESULT_OUTCOMES, INVALID)
-"""The values of `answer.outcome`. Rows with `invalid` were not sent, since the worker would refuse them."""
+"""The values of `answer.outcome`. Rows with `invalid` were not sent: the worker would refuse them."""
 GOOD = frozenset({CREATED, REPLAYED})
 """Outcomes of rows that have their passport."""
 REFUSED = frozenset(RESULT_OUTCOMES) - GOOD
@@ -80,7 +80,7 @@ _NO_CONTENT = RowCommand(b"", {})
 
 
 class SourceFile:
-    """A file that has to stay as it was when this object was made. Raises `OSError` if it cannot be looked at."""
+    """A file that has to stay as it was when this object was made. Raises `OSError` if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -89,7 +89,7 @@ class SourceFile:
         self.mode = status.st_mode
 
     def open(self) -> BinaryIO:
-        """Open it for reading from its start. Reading raises `Changed` once the file was written to."""
+        """Open it for reading from its start. Reading raises `Changed` once the file has been written to."""
         return io.BufferedReader(_UnchangedFile(self._path, self._state), _CHUNK_BYTES)
 
 
@@ -99,7 +99,7 @@ class _UnchangedFile(io.FileIO):
         self._state = state
 
     def readinto(self, buffer: "bytearray | memoryview") -> int | None:  # type: ignore[override]
-        """Read, then compare: bytes that were written meanwhile are never handed out."""
+        """Read, then compare the state, so that bytes written meanwhile are never returned."""
         count = super().readinto(buffer)
         if _state(os.fstat(self.fileno())) != self._state:
             raise Changed("the file has changed while it was read")
@@ -122,7 +122,7 @@ class Table(Protocol):
     """Start of the answers file, before its first row."""
 
     def rows(self) -> Iterator[Row]:
-        """Read all rows to submit, in order, lazily, and anew each time."""
+        """Yield all rows to submit, in order. Each call reads the file again."""
         ...
 
     def line(self, row: Row, answer: RowAnswer) -> bytes:
@@ -130,7 +130,7 @@ class Table(Protocol):
         ...
 
     def records(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        """Join the lines behind the head into the rows that `line` made; the last one may be torn."""
+        """Join the lines after the head into the rows that `line` made; the last one may be torn."""
         ...
 
     def answered(self, record: bytes) -> RowAnswer:

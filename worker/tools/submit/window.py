@@ -1,4 +1,4 @@
-"""Rows on their way. They are matched to results by place, and leave in the order of the file."""
+"""Rows in flight. They are matched to results by place, and leave in the order of the file."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class RowWindow:
 
     @property
     def early(self) -> int:
-        """Number of results that are kept, since they may belong to unacknowledged commands."""
+        """Number of results that are kept because they may belong to unacknowledged commands."""
         return sum(map(len, self._early.values()))
 
     def add(self, row: Row, answer: RowAnswer | None = None) -> Slot:
@@ -75,7 +75,7 @@ class RowWindow:
         return cause.topic == self._topic and (cause in self._waiting or self._unacknowledged[cause.partition] > 0)
 
     def hear(self, cause: Place, answer: RowAnswer) -> bool:
-        """Note a result. Returns whether it answers one of these rows for the first time."""
+        """Take a result. Returns whether it is the first answer to one of these rows."""
         slot = self._waiting.pop(cause, None)
         if slot is not None:
             slot.answer = answer

@@ -1,4 +1,4 @@
--- Notes that a command is about to be published again. Returns no row where another process has noted the same. Safe:
+-- Notes that a command is about to be published again. Returns no row if another process has noted the same. Safe:
 -- one row, committed before anything is sent.
 INSERT INTO redrive (topic, partition, "offset", times, operation_id, log_end)
 VALUES ($1, $2, $3, $4, $5, $6)
