@@ -182,7 +182,7 @@ async def _killed_and_resumed(bench: Workbench, into: tuple[str, ...]) -> Told:
     id = str(await connection.fetchval("SELECT id FROM operation WHERE verb = 'replay'"))
     await connection.close()
     other = await asyncio.to_thread(run_command, "replay", "--channel", "", "--resume", id, **bench.environment)
-    assert (other.returncode, "expected --into two, as that replay was begun with" in other.stderr) == (2, True)
+    assert (other.returncode, "expected --into two, with which that replay was begun" in other.stderr) == (2, True)
     return await ask(bench, "replay", *into, "--resume", id)
 
 

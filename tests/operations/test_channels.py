@@ -220,7 +220,7 @@ async def test_replay_and_dead_letters_of_a_channel(make_bench: MakeBench, tmp_p
     assert _records(bench, default.answer_topics) == before[default.topic_commands]
     assert _records(bench, acme.answer_topics) == sorted(before[acme.topic_commands] * 2)
     other = await asyncio.to_thread(run_command, "replay", "--resume", done.report["id"], **bench.environment)
-    assert (other.returncode, "choose its with --channel" in other.stderr) == (2, True), other.stderr
+    assert (other.returncode, "choose another --channel" in other.stderr) == (2, True), other.stderr
 
     listed = await ask(bench, "dead-letters list", "--channel", "acme")
     (letter,) = listed.report["deadLetters"]

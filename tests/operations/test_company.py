@@ -208,7 +208,7 @@ async def test_memory_is_bounded_and_a_reader_may_leave(bench: Workbench) -> Non
     full = await asyncio.to_thread(_write_to_full_disk, bench)
     assert full.returncode == 1
     said = (
-        "cannot write the output: No space left on device\nGo on with --after and the `_id` of the last whole line.\n"
+        "cannot write the output: No space left on device\nContinue with --after and the `_id` of the last whole line.\n"
     )
     assert full.stderr == f"passport-worker: {said}"
 

@@ -154,7 +154,7 @@ async def test_a_revocation_only_comes_nearer(bench: Workbench) -> None:
     assert (again.code, again.report["changed"], again.report["revoked"]) == (0, False, now.report["revoked"])
     later = await ask(bench, "keys revoke", HASH, "--at", "2999-01-01T00:00:00Z", *EXECUTE)
     assert (later.code, later.codes, later.report["revoked"]) == (1, ["already-revoked"], now.report["revoked"])
-    assert later.report["problems"][0]["text"].endswith("on: it stays so.")
+    assert later.report["problems"][0]["text"].endswith("on: that time stays.")
 
 
 async def test_a_rotation_overlaps(bench: Workbench) -> None:
@@ -308,7 +308,7 @@ async def test_nothing_is_changed_without_execute(bench: Workbench) -> None:
     at = "2999-01-01T00:00:00Z"
     say = "Nothing was changed. To do it, add --execute --reason TEXT."
     owner = f"EuroBat ({OWNER.company_id})"
-    only = f"{owner} has no other valid API key: from then on its commands need a signature or an access token."
+    only = f"{owner} has no other valid API key: from then on, its commands need a signature or an access token."
     for arguments, lines in (
         (
             ("create", "--company", "eurobat", "--label", "mes-2", "--reason", "x"),

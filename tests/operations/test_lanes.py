@@ -218,7 +218,7 @@ async def test_repairs_of_lanes_without_a_fault_say_that_nothing_is_to_do(bench:
         ),
         (("lanes", "reset"), ["No lane is halted by its position: there is nothing to move."]),
         (("replay",), ["4 created", "Nothing was published. To do it, add --execute --reason TEXT."]),
-        (("replay", "--outcome", "forbidden"), ["No answer fits."]),
+        (("replay", "--outcome", "forbidden"), ["No answer matches."]),
     ):
         done = await asyncio.to_thread(run_command, *arguments, **bench.environment)
         assert (done.returncode, done.stdout.splitlines()[-len(lines) :]) == (0, lines)

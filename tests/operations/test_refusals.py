@@ -176,7 +176,7 @@ async def test_people_get_a_table_and_the_next_command(refused: Refused) -> None
     assert re.split(" {2,}", lines[0]) == [
         *("date", "time (UTC)", "company", "company id", "code", "key", "GTIN", "serial", "place"),
     ]
-    assert lines[-2].startswith("The story of the first one: passport-worker explain 0/")
+    assert lines[-2].startswith("More about the first one: passport-worker explain 0/")
     assert len(lines) == 1 + 14 + 2
     assert lines[-1].startswith("Looked at ")
 

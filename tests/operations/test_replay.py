@@ -157,7 +157,7 @@ async def test_to_other_topics_and_what_it_refuses(bench: Workbench, tmp_path: P
     await connection.execute("UPDATE lane SET ledger_from = 5 WHERE partition = 0")
     await connection.close()
     done = await asyncio.to_thread(_run, bench, "replay", "--partition", "0", "--from", "2")
-    assert (done.returncode, "begins at 5: expected --from at or behind it" in done.stderr) == (2, True), done
+    assert (done.returncode, "begins at 5: expected --from at or after it" in done.stderr) == (2, True), done
     unknown = await asyncio.to_thread(_run, bench, "replay", "--resume", "00000000-0000-0000-0000-000000000000")
     assert (unknown.returncode, "there is none" in unknown.stderr) == (2, True)
 

@@ -118,7 +118,7 @@ def test_templates_of_the_database_count_as_those_of_the_file() -> None:
 
 def test_an_empty_catalogue_is_told() -> None:
     """A file of another kind, perhaps."""
-    assert list(warnings_of(parse_catalogue("{}"), {}, {})) == ["file: brings nothing"]
+    assert list(warnings_of(parse_catalogue("{}"), {}, {})) == ["file: has no rows"]
 
 
 def test_the_samples_are_as_they_should_be() -> None:

@@ -186,7 +186,7 @@ LATE, EARLY = "2026-11-27T00:00:00Z", "2026-11-26T00:00:00Z"
 def test_options_that_can_choose_nothing_are_bad_usage(
     command: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A slip of the pen would end with `Promise kept: 0 commands`, or with `No answer fits`."""
+    """A slip of the pen would end with `Promise kept: 0 commands`, or with `No answer matches`."""
     with pytest.raises(SystemExit) as ended:
         main(command.split())
     assert (ended.value.code, capsys.readouterr().err) == (2, f"passport-worker: {said}\n")

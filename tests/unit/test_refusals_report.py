@@ -28,5 +28,5 @@ def test_nothing_fits(looked_at: int, span: str, capsys: pytest.CaptureFixture[s
         reach="everything",
     )
     _draw(Page(), report)
-    assert capsys.readouterr().out == "No refusal fits.\n"
+    assert capsys.readouterr().out == "No refusal matches.\n"
     assert report.span == span

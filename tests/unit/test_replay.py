@@ -74,7 +74,7 @@ async def test_days_that_are_dropped_meanwhile_end_it(
     monkeypatch: pytest.MonkeyPatch, window: int, published: int
 ) -> None:
     """Answers in front of the gap are out; those behind it are not, and the operator reads where the ledger begins."""
-    with pytest.raises(CannotReplay, match="The ledger of partition 0 begins at 9 by now"):
+    with pytest.raises(CannotReplay, match="The ledger of partition 0 now begins at 9"):
         await _replay(monkeypatch, {window: 9}).run({0: (0, STOP)}, Operation(uuid4(), {}))
     assert _Replayer.sent == [*range(published)]
 

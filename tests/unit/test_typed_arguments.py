@@ -66,7 +66,7 @@ def test_a_new_key_is_new_and_does_not_show_itself() -> None:
         (("lanes", "recover", "--search-from", "12"), "--search-from: expected a time such as 2026-11-26T08:00:00Z"),
         (("keys", "rotate", "abcde"), "HASHPREFIX: expected 6 to 64 hexadecimal digits"),
         (("keys", "rotate", "abcdef", "--overlap", "soon"), "--overlap: expected a time such as 90m, 24h or 7d"),
-        (("catalogue", "load", "file.json", "--json"), "--json: expected --dry-run beside it"),
+        (("catalogue", "load", "file.json", "--json"), "--json: expected --dry-run with it"),
         (("catalogue", "diff", "/nowhere.json"), "cannot read /nowhere.json: No such file or directory"),
         (("catalogue", "load", "/nowhere.json", "--dry-run"), "cannot read /nowhere.json: No such file or directory"),
         (("company", "export", COMPANY, "--after", "3/17"), "--after: expected the id of a passport (24 hexadecimal"),

@@ -85,7 +85,7 @@ def test_of_many_wrong_fields_the_first_are_named_and_the_others_counted() -> No
     """As the worker answers it."""
     value = json.dumps({**json.loads(GOOD), "parties": dict.fromkeys(map(str, range(107)))}).encode()
     problems = problems_of(value, Limits())
-    assert (len(problems), problems[-1]) == (58, "further fields that are wrong: 50")
+    assert (len(problems), problems[-1]) == (58, "further wrong fields: 50")
 
 
 def test_structured_cloud_events_are_known_by_their_look() -> None:

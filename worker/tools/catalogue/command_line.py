@@ -58,13 +58,13 @@ def catalogue_load(
 ) -> None:
     """Insert or update plans, companies, API keys, templates and products. Safe to repeat, and while workers run.
 
-    A row of the table operation keeps who loaded the file, and why. With --dry-run (and --json) it prints the report of
+    A row of the table operation says who loaded the file, and why. With --dry-run (and --json) it prints the report of
     `catalogue diff`. Exit 0, unless the file would be refused.
     """
     if dry_run:
         _show_changes(file, as_json=as_json, must_be_equal=False)
     if as_json:
-        raise BadUsage("--json: expected --dry-run beside it")
+        raise BadUsage("--json: expected --dry-run with it")
     settings, author = settings_with_warnings(), acting.author()
     try:
         contents, digest = read_with_digest(file)
@@ -87,10 +87,10 @@ async def _load(contents: Catalogue, settings: Settings, author: Author, argumen
         # The row of the operation is committed with the rows of the file, or not at all.
         async with (
             connection.transaction(isolation="read_committed"),
-            operation(connection, "catalogue load", author, arguments) as kept,
+            operation(connection, "catalogue load", author, arguments) as begun,
         ):
             loaded = await load_catalogue(connection, contents)
-            kept.progress |= asdict(loaded)
+            begun.progress |= asdict(loaded)
     print("loaded " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in asdict(loaded).items()))
 
 
@@ -106,9 +106,9 @@ def _warn_of(warnings: Sequence[str]) -> None:
     help_epilogue=examples("catalogue diff catalogue.yaml", "catalogue diff catalogue.yaml --json | jq '.changes[]'"),
 )
 def catalogue_diff(file: File, /, *, as_json: AsJson = False) -> NoReturn:
-    """Print what loading a file would add or change. Exit 0 if that is nothing, else 1.
+    """Print what loading a file would add or change. Exit 0 if nothing would change, else 1.
 
-    Rows that the file leaves out would stay as they are, and are no difference. Most fields that it leaves out get
+    Rows that the file leaves out would stay as they are, so they are no difference. Most fields that it leaves out get
     their defaults: see schemas/catalogue.md.
     """
     _show_changes(file, as_json=as_json, must_be_equal=True)
@@ -171,7 +171,7 @@ def catalogue_export(
 ) -> None:
     """Print the catalogue as a JSON file for `catalogue load`, which would change nothing. API keys are hashes in it.
 
-    It prints either the whole catalogue or nothing.
+    Prints either the whole catalogue or nothing.
     """
     with tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="ascii") as whole:
         if (problem := ask(lambda servers: export(servers, company, whole))) is not None:

@@ -31,7 +31,7 @@ _ROWS_AT_ONCE = 1_000
 async def compare(servers: Servers, contents: Catalogue, *, must_be_equal: bool) -> CatalogueDiffReport:
     """Compare a file with the database as of one moment.
 
-    The report's problems are reasons against loading the file, and any change if it `must_be_equal`.
+    The report's problems are the reasons why the file cannot be loaded, and also any change if it `must_be_equal`.
     """
 
     async def question(database: Inspection) -> CatalogueDiffReport:
@@ -51,7 +51,7 @@ async def compare(servers: Servers, contents: Catalogue, *, must_be_equal: bool)
 
 
 def refusal_of(error: CatalogueError) -> CatalogueDiffReport:
-    """The report of a file that is wrong whatever the database holds."""
+    """The report for a file with errors, whatever the database holds."""
     return _report([Problem(code=CANNOT_BE_LOADED, text=text) for text in error.problems])
 
 
@@ -114,7 +114,7 @@ def _by_key(fields: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def _changed_members(
     path: ValuePath, old: Mapping[str, Any], new: Mapping[str, Any], *, depth: int
 ) -> Iterator[FieldChange]:
-    """Changes of an object's members, or, with a depth of 2, of their own members."""
+    """Changes of an object's members or, with a depth of 2, of the members of these."""
     for key, value in new.items():
         if key not in old:
             yield FieldChange(path=show((*path, key)), how="added", old=None, new=value)
@@ -128,5 +128,5 @@ def _changed_members(
 
 
 def _changed_value(path: ValuePath, old: Any, new: Any) -> Iterator[FieldChange]:
-    if json.dumps(old) != json.dumps(new):  # as texts: Python takes 1, 1.0 and true for equal
+    if json.dumps(old) != json.dumps(new):  # as JSON: to Python, 1, 1.0 and true are equal
         yield FieldChange(path=show(path), how="changed", old=old, new=new)

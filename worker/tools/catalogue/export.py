@@ -23,7 +23,7 @@ _SECTIONS: tuple[tuple[str, RowKind], ...] = (
 
 
 async def export(servers: Servers, company: str | None, file: IO[str]) -> Problem | None:
-    """Write the catalogue, or what one company has and uses, as JSON in ASCII, a row a line. Returns a problem, if any.
+    """Write the catalogue, or what one company has and uses, as JSON in ASCII, one row per line.
 
     The company is given by its id or name. The database is read as of one moment and row by row, so memory stays
     bounded.
@@ -51,8 +51,8 @@ async def _write(connection: Connection, company: str | None, file: IO[str]) -> 
         async for row in all_rows(connection, kind, company):
             values = dict(row.values)
             for name, keys in (("apiKeys", api_keys), ("signingKeys", signing_keys)):
-                if keys is not None and (own := await keys.of(row.id)):
-                    values[name] = own
+                if keys is not None and (company_keys := await keys.of(row.id)):
+                    values[name] = company_keys
             file.write(separator + json.dumps(values))
             separator = ",\n"
         file.write("\n]")
@@ -68,9 +68,9 @@ class _KeysByCompany:
 
     async def of(self, company_id: str) -> list[Values]:
         """The keys of the next company."""
-        own = []
+        keys = []
         while (key := self._next or await anext(self._rows, None)) is not None and key.company_id == company_id:
-            own.append(key.values)
+            keys.append(key.values)
             self._next = None
         self._next = key
-        return own
+        return keys

@@ -31,7 +31,7 @@ class Loaded:
 async def load_catalogue(connection: Connection, catalogue: Catalogue) -> Loaded:
     """Insert or update every row of the catalogue in one transaction. Other rows stay as they were.
 
-    The new rows hold for all commands that come afterwards. Raises `CatalogueError`, with nothing changed, for
+    The new rows apply to all later commands. Raises `CatalogueError`, with nothing changed, for
     references to rows that are neither in the file nor in the database, and for keys of another company.
     """
     companies = catalogue.companies
@@ -98,7 +98,7 @@ def _lacking(rows: Sequence[Row], field: str, id: str) -> list[Any]:
 
 
 async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> list[str]:
-    """References to rows that are neither in file nor database, and keys of other companies. Only reads."""
+    """References to rows that are in neither file nor database, and keys of other companies. Only reads."""
     companies = catalogue.companies
     known = await connection.fetchrow(
         sql.load("known_references", __package__),
@@ -121,15 +121,15 @@ async def problems_of_loading(connection: Connection, catalogue: Catalogue) -> l
 def _keys_of_others(
     companies: Sequence[Company], name: str, keys: Sequence[Sequence[object]], owners: Mapping[object, str]
 ) -> Iterator[str]:
-    for at, (company, own) in enumerate(zip(companies, keys, strict=True)):
-        for number, key in enumerate(own):
+    for at, (company, company_keys) in enumerate(zip(companies, keys, strict=True)):
+        for number, key in enumerate(company_keys):
             if owners.get(key, company.id) != company.id:
                 text = "Expected a key of this company, got one that belongs to another company"
                 yield f"companies[{at}].{name}[{number}]: {text}"
 
 
 async def warnings_of_loading(connection: Connection, catalogue: Catalogue) -> list[str]:
-    """The `warnings_of` a catalogue beside the templates and the closed companies of the database."""
+    """The `warnings_of` a catalogue, given the templates and closed companies of the database."""
     ids = list({product.template_id for product in catalogue.products})
     rows = await connection.fetch(sql.load("template_fields", __package__), ids)
     templates = {

@@ -11,7 +11,7 @@ from worker.tools.common.report import Model, Report
 class FieldChange(Model):
     """A field of a row that would change."""
 
-    path: str = Field(description="Within the row, such as `prefill.manufacturerName`.")
+    path: str = Field(description="Path within the row, such as `prefill.manufacturerName`.")
     how: Literal["added", "changed", "removed"]
     old: JsonValue = Field(description="Value in the database; null if there is none.")
     new: JsonValue = Field(description="Value in the file; null if there is none.")
@@ -23,7 +23,7 @@ class RowChange(Model):
     kind: RowKind
     id: str = Field(description="The row's id. For API keys: SHA-256, in hexadecimal digits.")
     company: str | None = Field(description="The company that owns the row; null if none does.")
-    name: str | None = Field(default=None, description="Name of that company, or of the company that the row is.")
+    name: str | None = Field(default=None, description="Name of that company, or of the row if it is a company.")
     change: Literal["added", "changed"]
     fields: tuple[FieldChange, ...] = Field(description="Changed fields; empty for an added row.")
 
@@ -34,4 +34,4 @@ class CatalogueDiffReport(Report):
     added: int = Field(description="Number of added rows.")
     changed: int = Field(description="Number of changed rows.")
     changes: tuple[RowChange, ...]
-    warnings: tuple[str, ...] = Field(description="Values that are loaded as they are, but are hardly intended.")
+    warnings: tuple[str, ...] = Field(description="Values that are loaded as they are, but are probably mistakes.")

@@ -1,4 +1,4 @@
-"""Rows of the catalogue in the database, as a catalogue file would write them."""
+"""Reads rows of the catalogue from the database, as a catalogue file would have them."""
 
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -10,7 +10,7 @@ from worker.store.sql import Connection
 from worker.tools.common.catalogue.rows import CatalogueRow, RowKind, jwk_of, time_text
 
 _ROWS_AT_ONCE = 100
-"""Rows have up to 128 KiB of JSON."""
+"""Few, since rows have up to 128 KiB of JSON."""
 
 _PATIENCE_SECONDS = 30.0
 """Time for the next rows."""
@@ -45,7 +45,7 @@ async def all_rows(connection: Connection, kind: RowKind, company_id: str | None
 
 
 def _row(kind: RowKind, record: asyncpg.Record) -> CatalogueRow:
-    """Queries name columns as the file does, behind the ids of the row and of its company."""
+    """The row of a record. Queries name columns as the file does, after the ids of the row and of its company."""
     columns = dict(record)
     id, company_id = columns.pop("row_id"), columns.pop("row_company")
     times = {name: time_text(time) for name in _TIMES if (time := columns.pop(name, None)) is not None}

@@ -1,4 +1,4 @@
-"""Warnings of values that are loaded as they are, but are hardly intended."""
+"""Warnings of values that are loaded as they are, but are probably mistakes."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,12 +27,12 @@ _LONGEST = 60
 def warnings_of(catalogue: Catalogue, stored: Mapping[str, Fields], closings: Mapping[str, datetime]) -> Iterator[str]:
     """Yield a line for each warning, with its path.
 
-    `stored` are the database's templates that the products name. `closings` say from when on the database has companies
-    closed, by id.
+    `stored` has the templates in the database that the products name, and `closings` the times from which companies
+    are closed there, by id.
     """
     templates = {**stored, **{row.id: {field.key: field for field in row.fields} for row in catalogue.templates}}
     if not any((catalogue.plans, catalogue.companies, catalogue.templates, catalogue.products)):
-        yield "file: brings nothing"
+        yield "file: has no rows"
     used: dict[str, dict[str, Fields]] = {company.id: {} for company in catalogue.companies}
     for product in catalogue.products:
         if product.company_id in used and product.template_id in templates:
@@ -91,7 +91,7 @@ def _defaults(product: Product, path: tuple[str | int, ...], fields: Fields) -> 
 
 
 def _problem(field: TemplateField, value: object) -> str | None:
-    """The problem with a field's value. null and "" stand for no value, and fit every type."""
+    """The problem with a field's value. null and "" mean no value, and fit every type."""
     is_of_type = DATA_TYPES.get(field.data_type)
     if is_of_type is None or value is None or value == "" or is_of_type(value):
         return None

@@ -28,14 +28,14 @@ class Change:
     async def begun(self, database: Inspection, arguments: Mapping[str, Any]) -> AsyncIterator[Operation]:
         """Keep the row while the change is made. Needs an author."""
         assert self._author is not None, "without an author nothing is changed"
-        async with operation(database.connection, self._verb, self._author, arguments) as kept:
+        async with operation(database.connection, self._verb, self._author, arguments) as begun:
             self._has_begun = True
-            yield kept
+            yield begun
 
     @staticmethod
-    def as_done(kept: Operation) -> dict[str, Any]:
+    def as_done(begun: Operation) -> dict[str, Any]:
         """Fields of a report on a change that was made."""
-        return {"executed": True, "operation": str(kept.id)}
+        return {"executed": True, "operation": str(begun.id)}
 
     async def ask(
         self, servers: Servers, question: Callable[[Inspection], Awaitable[Known | Problem]]

@@ -1,1 +1,1 @@
-"""`company export` and `company close`: a company takes its data, and leaves."""
+"""`company export` and `company close`: exports the data of a company, and closes it."""

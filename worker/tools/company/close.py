@@ -1,4 +1,4 @@
-"""`passport-worker company close`: a company sends no more commands; its passports stay."""
+"""`passport-worker company close`: refuses all further commands of a company. Its passports stay."""
 
 from worker.store import sql
 from worker.store.grants import Right
@@ -35,11 +35,11 @@ async def close(servers: Servers, company: str, author: Author | None) -> Compan
         planned = CompanyCloseReport(company=owner.id, name=owner.name, **row)
         if author is None:
             return planned
-        async with change.begun(database, {"company": owner.id}) as kept:
+        async with change.begun(database, {"company": owner.id}) as begun:
             row = await database.connection.fetchrow(sql.load("close_company", __package__), owner.id)
             assert row is not None, "no company is ever deleted"
-            kept.progress |= {"apiKeys": row["api_keys"], "signingKeys": row["signing_keys"]}
-        return planned.model_copy(update=dict(row) | change.as_done(kept))
+            begun.progress |= {"apiKeys": row["api_keys"], "signingKeys": row["signing_keys"]}
+        return planned.model_copy(update=dict(row) | change.as_done(begun))
 
     answer = await change.ask(servers, question)
     return CompanyCloseReport(problems=(answer,)) if isinstance(answer, Problem) else answer

@@ -35,14 +35,14 @@ def company_export(
     /,
     *,
     after: Annotated[
-        str | None, Parameter(help="Go on behind the passport with this id, the last one of an interrupted export.")
+        str | None, Parameter(help="Continue after the passport with this id, the last one of an interrupted export.")
     ] = None,
 ) -> None:
-    """Print a company's data, a JSON object a line: itself, its keys without hashes, products, passports with charges.
+    """Print a company's data, one JSON object per line: itself, keys without hashes, products, passports with charges.
 
-    The last line has the kind `end`. If it is missing, the export was interrupted: --after goes on. Passports come in
-    the order of GTIN and serial number, so those that are created meanwhile may be left out. Close the company first
-    where the export has to be complete.
+    The last line has the kind `end`. If it is missing, the export was interrupted: --after continues it. Passports come
+    in the order of GTIN and serial number, so those created meanwhile may be left out. For a complete export,
+    close the company first.
     """
     if after is not None and not is_object_id(after):
         raise BadUsage(f"--after: expected the id of a passport (24 hexadecimal digits), got {after!r}")
@@ -61,15 +61,15 @@ def company_export(
 
 
 def _advised(why: str, export: CompanyExport) -> str:
-    return f"{why}\nGo on with --after {export.last}" if export.passports else why
+    return f"{why}\nContinue with --after {export.last}" if export.passports else why
 
 
 def _leave(error: BaseException | None) -> NoReturn:
-    """End after lines could not be written. Nobody knows how many were, and the reader of a pipe may have enough."""
+    """Exit after lines could not be written. Their number is unknown, and the reader of a pipe may have enough."""
     if not isinstance(error, BrokenPipeError):
         why = error.strerror if isinstance(error, OSError) else error
         print(f"passport-worker: cannot write the output: {why}", file=sys.stderr)
-        print("Go on with --after and the `_id` of the last whole line.", file=sys.stderr)
+        print("Continue with --after and the `_id` of the last whole line.", file=sys.stderr)
     leave_closed_pipe(1)
 
 
@@ -88,8 +88,8 @@ def company_close(
 ) -> NoReturn:
     """Refuse a company's commands from now on with 401, whatever their credentials, and revoke all of its keys.
 
-    Commands appended before are answered as ever. Its passports stay. A catalogue file does not open it again, unless
-    it says `closedAt: null`. Without --execute it only says what it would do.
+    Commands appended before are answered as usual. Its passports stay. A catalogue file opens the company again only
+    with `closedAt: null`. Without --execute it only says what it would do.
     """
     author = acting.author_if_executed()
     report = ask(lambda servers: close(servers, company, author))

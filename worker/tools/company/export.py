@@ -1,7 +1,7 @@
-"""`passport-worker company export`: everything that the database keeps of a company, line by line.
+"""`passport-worker company export`: everything that the database has about a company, line by line.
 
-Passports are read in pages, each with a statement of its own. A cursor would need one transaction for all of them, and
-workers' tables grow while an old transaction is open, for as long as the reader of the lines takes.
+Passports are read in pages, with one statement per page. A cursor would need one transaction for all of them, open as
+long as the reader of the lines takes, and workers' tables grow while an old transaction is open.
 """
 
 import json
@@ -26,7 +26,7 @@ PASSPORT_UNKNOWN, INTERRUPTED = "passport-unknown", "interrupted"
 _RIGHTS = (*READS, *reading("product", "passport", "passport_frame", "overage_charge"))
 _ROWS_AT_ONCE = 500
 _CATALOGUE_ROWS_AT_ONCE = 50
-"""These rows have up to 128 KiB of JSON."""
+"""Few, since these rows have up to 128 KiB of JSON."""
 _JSON_COLUMNS = ("prefill", "jwk", "default_field_values")
 
 
@@ -35,7 +35,7 @@ class CannotWrite(Exception):
 
 
 class CompanyExport:
-    """An export under way. It goes on behind `last`, the id of the last passport that was written, where it stopped."""
+    """An export. It continues after `last`, the id of the last passport that was written."""
 
     def __init__(self, company: str, after: str | None, write: Callable[[bytes], object]) -> None:
         self._company, self._write = company, write
@@ -44,7 +44,7 @@ class CompanyExport:
         self._has_begun = False
 
     async def run(self, servers: Servers) -> Problem | None:
-        """Write the lines; the first ones only where it begins anew. Memory stays bounded."""
+        """Write the lines; those before the passports only if it starts from the beginning. Memory stays bounded."""
         return await ask_database(servers, _RIGHTS, self._export, is_long=True)
 
     async def _export(self, database: Inspection) -> Problem | None:
@@ -84,7 +84,7 @@ class CompanyExport:
     async def _write_passports(self, database: Inspection, number: int, unit: tuple[str, str]) -> None:
         frames, query = Frames(), sql.load("exported_passports", __package__)
         while rows := await database.connection.fetch(query, number, *unit, _ROWS_AT_ONCE):
-            for row in rows:  # frame by frame, since one may have a megabyte
+            for row in rows:  # frame by frame, since a frame may have a megabyte
                 body = created_body_of(row["id"], row, await frames.load(database.connection, [row["frame_id"]]))
                 self._write_bytes(b'{"kind":"passport","passport":%b,"charge":%b}\n' % (body, _charge(row)))
                 self.last = row["id"]
@@ -97,7 +97,7 @@ class CompanyExport:
     def _write_bytes(self, text: bytes) -> None:
         try:
             self._write(text)
-        except OSError as error:  # which would pass for one of the database
+        except OSError as error:  # it would look like an error of the database
             raise CannotWrite from error
 
 

@@ -12,7 +12,7 @@ class CompanyCloseReport(Report):
     """`passport-worker company close`: what closing a company changes, or would change."""
 
     executed: bool = Field(
-        default=False, description="Whether the company was closed; otherwise the report says what would be."
+        default=False, description="Whether the company was closed; otherwise this is only the plan."
     )
     operation: str | None = Field(default=None, description="Id of the row in the table `operation`.")
     company: str | None = Field(default=None, description="Id of the company; null if none was found.")

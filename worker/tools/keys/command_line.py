@@ -35,14 +35,14 @@ from worker.tools.keys.report import (
 
 app = App(
     name="keys",
-    help="Keys of companies. An API key is shown once; only its SHA-256 is stored, and names it here. `generate` makes "
-    "a private key, which signs commands in place of an API key.",
+    help="Keys of companies. An API key is shown once; only its SHA-256 is stored, and identifies the key here. "
+    "`generate` makes a private key, which signs commands in place of an API key.",
 )
 
 _HASH_PREFIX = Parameter(name="HASHPREFIX", help="The first digits of the key's SHA-256, at least 6 (`keys list`).")
 _PREFIX = re.compile(r"[0-9a-fA-F]{6,64}")
 _DIGITS = 16
-"""Digits of a hash that a terminal shows, which name a key to the verbs."""
+"""Digits of a hash that a terminal shows. They are enough for the verbs."""
 _MOST_ROWS = 1_000
 """Rows shown to people; JSON has all of them."""
 
@@ -95,7 +95,7 @@ def keys_generate(
     named = _label(label) if label else ""
     pem = generate_pem(algorithm)
     try:
-        # With a later `chmod`, others could read the key for a moment. O_EXCL spares an older key of this name.
+        # With a later `chmod`, others could read the key for a moment. O_EXCL never overwrites an older key.
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
             stream.write(pem)
     except FileExistsError:
@@ -103,7 +103,7 @@ def keys_generate(
     except OSError as error:
         raise BadUsage(f"cannot write {file}: {error.strerror}") from error
     jwk = Signer.from_pem(pem, "").jwk
-    with on_lost_output(f"{file} has a private key whose line you have not got. Delete it, and run this again."):
+    with on_lost_output(f"{file} has a private key, but its line was not printed. Delete it, and run this again."):
         print(json.dumps({"jwk": jwk_of(jwk.key_id, jwk.members), "label": named}))
     print(
         f"{file} has the private key. The line is for the company's signingKeys in the catalogue file.", file=sys.stderr
@@ -118,7 +118,7 @@ def keys_generate(
     ),
 )
 def keys_list(*, company: Company | None = None, as_json: AsJson = False) -> NoReturn:
-    """List the keys of one company or of all, by company and label, with hash and revocation."""
+    """List the keys of one company or of all, ordered by company and label, with hash and revocation."""
     report = ask(lambda servers: list_all(servers, company))
     states = Counter[str](key.state for key in report.keys)
     last = tally(states) if states else "No API keys." if report.ok else None
@@ -137,7 +137,7 @@ def keys_revoke(
     /,
     *,
     at: Annotated[
-        str | None, Parameter(help="Refuse it from this time on, such as 2026-12-31T23:00:00Z. Default: now.")
+        str | None, Parameter(help="Refuse the key from this time on, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
     acting: ActOptions = ActOptions(),
     as_json: AsJson = False,
@@ -145,8 +145,8 @@ def keys_revoke(
     """Revoke a key: commands appended from then on are answered with 401.
 
     Commands that are refused meanwhile stay refused. An earlier revocation stays. Put the printed line into your
-    catalogue file: a line with `revokedAt: null` for this key would take the revocation back. Without --execute it only
-    says what it would do.
+    catalogue file: a line with `revokedAt: null` would undo the revocation. Without --execute it only says what it
+    would do.
     """
     digits, since = prefix_of(prefix), None if at is None else timestamp("--at", at)
     author = acting.author_if_executed()
@@ -166,9 +166,9 @@ def keys_rotate(
     acting: ActOptions = ActOptions(),
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Create a key in place of another one, which is refused after the overlap. It is valid at once.
+    """Replace a key: create a new one, valid at once, and refuse the old one after the overlap.
 
-    The new key has the old one's company and label. It prints the new key, its line for your catalogue file, and the
+    The new key has the old one's company and label. Prints the new key, its line for your catalogue file, and the
     line of the old key. Without --execute it only says what it would do.
     """
     digits, both = prefix_of(prefix), duration("--overlap", overlap)
@@ -193,13 +193,13 @@ def _label(text: str) -> str:
 
 
 def _show_change(report: SomeChange, *, as_json: bool, draw: Callable[[Page, SomeChange], None]) -> NoReturn:
-    if as_json and report.ok and not report.executed:  # a script takes the key out of the document, where it is null
+    if as_json and report.ok and not report.executed:  # a script would read a null key from the document
         warn(NOTHING_DONE)
     if not isinstance(report, KeysCreateReport) or report.created is None:
         show(report, as_json=as_json, draw=draw)
     digits = report.created.sha256[:_DIGITS]
     with on_lost_output(
-        "the new key is valid, and nobody has it. Revoke it, then run this again: "
+        "the new key is valid, but was not printed. Revoke it, then run this again: "
         f"passport-worker keys revoke {digits} --execute --reason TEXT"
     ):
         show(report, as_json=as_json, draw=draw)
@@ -251,7 +251,7 @@ def _since(key: KeyReport) -> str:
 
 
 def _print_new(page: Page, report: KeysCreateReport) -> None:
-    """Print the key and its entry alone on stdout, so that they can be copied; remarks go to stderr."""
+    """Print only the key and its entry on stdout, so that they can be copied; remarks go to stderr."""
     page.print(copyable(report.key or ""))
     page.print(copyable(json.dumps(report.line)))
     print("The key is not stored, and is never shown again. The line is for your catalogue file.", file=sys.stderr)
@@ -265,7 +265,7 @@ def _print_revoked(page: Page, key: KeyReport | None) -> None:
 
 
 def _draw_list(page: Page, report: KeysListReport) -> None:
-    # A whole hash is as wide as a terminal, and its first digits name the key.
+    # A whole hash is as wide as a terminal, and its first digits identify the key.
     hashes, digits = ("first digits", _DIGITS) if page.is_terminal else ("sha256", None)
     columns = ("company", "name", "label", hashes, "state", "revoked at")
     rows = (

@@ -82,9 +82,9 @@ async def create(servers: Servers, company: str, label: str, author: Author | No
             return planned
         key = new_key()
         arguments = {"company": owner.id, "label": label, "sha256": key.digest.hex()}
-        async with change.begun(database, arguments) as kept:
+        async with change.begun(database, arguments) as begun:
             created = _report(await add_key(database.connection, key.digest, owner.id, label), owner.name)
-        return planned.model_copy(update=_as_created(key, created) | change.as_done(kept))
+        return planned.model_copy(update=_as_created(key, created) | change.as_done(begun))
 
     answer = await change.ask(servers, question)
     return KeysCreateReport(problems=(answer,)) if isinstance(answer, Problem) else answer
@@ -103,15 +103,15 @@ async def revoke(servers: Servers, prefix: str, at: datetime | None, author: Aut
         after = await revoke_key(connection, before.digest, at, only_plan=True)
         if at is not None and after.revoked_at is not None and after.revoked_at < at:
             return KeysRevokeReport(
-                problems=(_already_revoked(after, "it stays so"),), revoked=_report(after, owner.name)
+                problems=(_already_revoked(after, "that time stays"),), revoked=_report(after, owner.name)
             )
         warnings = await _warnings(connection, after, owner)
         done: dict[str, Any] = {}
         if author is not None:
             arguments = {"sha256": before.digest.hex(), "at": at and at.isoformat()}
-            async with change.begun(database, arguments) as kept:
+            async with change.begun(database, arguments) as begun:
                 after = await revoke_key(connection, before.digest, at)
-            done = change.as_done(kept)
+            done = change.as_done(begun)
         changed = before.revoked_at != after.revoked_at
         return KeysRevokeReport(revoked=_report(after, owner.name), changed=changed, warnings=warnings, **done)
 
@@ -146,14 +146,14 @@ async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Auth
             return planned
         key = new_key()
         arguments = {"old": old.digest.hex(), "new": key.digest.hex(), "overlapSeconds": overlap.total_seconds()}
-        # The row of the operation stands outside of the transaction: it stays where the change fails.
-        async with change.begun(database, arguments) as kept, connection.transaction(isolation="read_committed"):
-            # Another operator may have rotated it since it was looked at.
+        # The row of the operation is written outside the transaction: it stays if the change fails.
+        async with change.begun(database, arguments) as begun, connection.transaction(isolation="read_committed"):
+            # Another operator may have rotated it since the look above.
             if (overtaken := await lock_key(connection, old.digest)).revoked_at is not None:
                 return _already_revoked(overtaken, "`keys create` makes another one for its company")
             created = _report(await add_key(connection, key.digest, old.company_id, old.label), name)
             revoked = _report(await revoke_key(connection, old.digest, None, overlap), name)
-        update = {"revoked": revoked} | _as_created(key, created) | change.as_done(kept)
+        update = {"revoked": revoked} | _as_created(key, created) | change.as_done(begun)
         return planned.model_copy(update=update)
 
     answer = await change.ask(servers, question)
@@ -161,7 +161,7 @@ async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Auth
 
 
 def catalogue_line(key: KeyReport) -> dict[str, str]:
-    """The key's entry in a catalogue file. A valid key gets no `revokedAt`: null would take a later revocation back."""
+    """The key's entry in a catalogue file. A valid key gets no `revokedAt`: null would undo a later revocation."""
     revoked = {} if key.revoked_at is None else {"revokedAt": time_text(key.revoked_at)}
     return {"sha256": key.sha256, "label": key.label, **revoked}
 
@@ -172,17 +172,17 @@ def _as_created(key: NewKey, created: KeyReport) -> dict[str, Any]:
 
 
 async def _warnings(connection: Connection, revoked: StoredKey, owner: Company) -> tuple[str, ...]:
-    """A company that is left without an API key has perhaps no other way to send commands."""
+    """Warn if the company is left without an API key: it may have no other way to send commands."""
     for key in await list_keys(connection, owner.id):
         if key.digest != revoked.digest and (
             key.revoked_at is None or (revoked.revoked_at is not None and key.revoked_at > revoked.revoked_at)
         ):
             return ()
-    return (f"{owner} has no other valid API key: from then on its commands need a signature or an access token.",)
+    return (f"{owner} has no other valid API key: from then on, its commands need a signature or an access token.",)
 
 
 async def _closed(connection: Connection, owner: Company) -> Problem | None:
-    """Why a company gets no new key; None for an open one."""
+    """The problem that a closed company gets no new key; None if it is open."""
     closed_at = (await closed_companies(connection, [owner.id])).get(owner.id)
     if closed_at is None or closed_at > datetime.now(UTC):
         return None

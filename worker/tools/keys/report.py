@@ -31,7 +31,7 @@ class KeysChangeReport(Report):
     """The part that the reports on changes of keys share."""
 
     executed: bool = Field(
-        default=False, description="Whether keys were changed; otherwise the report says what would be."
+        default=False, description="Whether keys were changed; otherwise this is only the plan."
     )
     operation: str | None = Field(default=None, description="Id of the row in the table `operation`.")
 

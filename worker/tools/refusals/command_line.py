@@ -42,9 +42,10 @@ def refusals_command(
     channel: AllChannels = None,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Show the newest refusals, newest first. `explain` tells the story of each.
+    """Show the newest refusals, newest first. `explain` shows more about each.
 
-    Reads the result topics from their ends back: at most 200,000 refusals, 400 MB or 9 seconds. Says how far it looked.
+    Reads the result topics backwards from their ends: at most 200,000 refusals, 400 MB or 9 seconds. Says how far it
+    looked.
     """
     outcomes = separated(outcome)
     if unknown := set(outcomes).difference(OUTCOMES):
@@ -59,17 +60,17 @@ def refusals_command(
 
 
 _COLUMNS = ("date", "time (UTC)", "company", "company id", "code", "key", "GTIN", "serial", "place")
-# The place leads to all the others, so it stays. `explain` tells them.
+# The place is never left out: `explain` shows all the others for it.
 _SPARE = ("date", "company id", "GTIN", "key", "serial")
 
 
 def _draw(page: Page, report: RefusalsReport) -> None:
     page.print(Table(_COLUMNS, map(_row, report.refusals), wraps=("company",), spare=_SPARE))
     if not (report.refusals or report.failed):
-        page.print("No refusal fits.")
+        page.print("No refusal matches.")
     if report.refusals:
         place = report.refusals[0].short_place
-        page.print(copyable(f"The story of the first one: passport-worker explain {place}"))
+        page.print(copyable(f"More about the first one: passport-worker explain {place}"))
 
 
 def _row(refusal: RefusalReport) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Reads the newest records of several logs: from their ends back, in growing windows, up to a bound."""
+"""Reads the newest records of several logs: backwards from their ends, in growing windows, up to a bound."""
 
 import asyncio
 import heapq
@@ -14,12 +14,12 @@ from worker.domain.places import Place
 from worker.messages.envelope import Record
 from worker.stream.log_reader import LogReader
 
-# Offsets that are read of each log first. Each further window is so many times as large.
+# The number of offsets in the first window of a log, and the factor by which each further window is larger.
 FIRST_WINDOW, GROWTH = 32, 4
 # Windows that are read side by side: their newest records are in memory at once.
 _AT_ONCE = 8
 
-# Headers and key of a result, about: their sum would take longer than all the rest.
+# About the bytes of a result's headers and key: adding them up would take longer than everything else.
 _OTHER_BYTES = 600
 
 # Why the reading ended: enough records, the beginning of all logs, or the bound.
@@ -28,7 +28,7 @@ Reach = Literal["enough", "everything", "bound"]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The most that one question reads. A window that has begun is read to its end."""
+    """Limits of one question. A window that has begun is read to its end."""
 
     records: int
     bytes: int
@@ -37,9 +37,9 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The newest records that were wanted, newest first, and how far the logs were read.
+    """The newest wanted records, newest first, and how far the logs were read.
 
-    All records that were appended at `back_to_ms` or later were looked at: `looked_at` of them. None: all records.
+    All `looked_at` records that were appended at `back_to_ms` or later were looked at; None: all records.
     """
 
     records: tuple[Record, ...]
@@ -50,7 +50,7 @@ class Newest:
 
 @dataclass(slots=True)
 class Tail:
-    """The end of a log, of which the records at `start` and behind it were read. It goes back to `first` at most."""
+    """The end of a log, whose records from `start` on were read. Reading goes back to `first` at most."""
 
     topic: str
     partition: int
@@ -79,22 +79,22 @@ class _Reading:
     bytes: int = 0
 
     def next_tails(self) -> list[Tail]:
-        """The logs to go on with: those that may hold a record newer than the last wanted one."""
+        """The logs to read next: those that may hold a record newer than the last wanted one."""
         enough_ms = self.newest[-1][0].timestamp_ms if len(self.newest) == self.most else -inf
         behind = sorted((tail for tail in self.tails if tail.oldest_ms > enough_ms), key=lambda tail: -tail.oldest_ms)
         unread = [tail for tail in behind if tail.oldest_ms == inf]
-        # A busy log has covered a second when a quiet one has covered a day. It is read on first.
+        # A busy log has covered a second when a quiet one has covered a day, so it is continued first.
         return unread or behind[: (len(behind) + 1) // 2]
 
     def next_window(self, tail: Tail, tails: int, bound: Bound) -> int:
-        """How many offsets of a log to read next; 0 where the bound is spent. Each log is read at least once."""
+        """How many offsets of a log to read next; 0 if the bound is spent. Each log is read at least once."""
         left = bound.records - len(self.times)
         if self.times:
             left = min(left, (bound.bytes - self.bytes) * len(self.times) // max(1, self.bytes))
         return max(tail.oldest_ms == inf, min(tail.window * GROWTH or FIRST_WINDOW, left // tails))
 
     async def read(self, tail: Tail, window: int) -> None:
-        """Read the offsets before those that were read. They count once all of them are read."""
+        """Read the window before the offsets that were read. It counts once it is read completely."""
         try:
             await self._read(tail, window)
         except OffsetOutOfRangeError:  # retention has deleted the oldest records meanwhile
@@ -111,7 +111,7 @@ class _Reading:
                 size += len(record.value or b"") + _OTHER_BYTES
                 if (cause := self.cause_of(record)) is not None:
                     wanted.append((record, cause))
-        # Behind the last record, and without an await: a timeout in the middle of a window leaves nothing half counted.
+        # After the last record, and without an await: a timeout within a window leaves nothing half counted.
         tail.start, tail.window = begin, window
         tail.oldest_ms = -inf if begin == tail.first else min(times, default=tail.oldest_ms)
         self.times += times
@@ -147,9 +147,9 @@ class _Reading:
 async def read_newest(
     reader: LogReader, tails: Sequence[Tail], cause_of: Callable[[Record], Place | None], most: int, bound: Bound
 ) -> Newest:
-    """The `most` newest records of these logs for which `cause_of` returns a command; fewer where the bound is spent.
+    """The `most` newest records of these logs for which `cause_of` returns a command; fewer if the bound is spent.
 
-    Raises `CLUSTER_ERRORS`, also where a log could not be read at all in the time of the bound.
+    Raises `CLUSTER_ERRORS`, also if a log could not be read at all in the time of the bound.
     """
     reading, limit, has_ended = _Reading(reader, tails, cause_of, most), asyncio.timeout(bound.seconds), False
     try:
@@ -163,7 +163,7 @@ async def read_newest(
             else:
                 has_ended = True
     except TimeoutError:
-        # The reader has timeouts of its own. Those are errors of Kafka, and not the end of the bound.
+        # The reader has its own timeouts, which are errors of Kafka, not the end of the bound.
         if not limit.expired() or any(tail.oldest_ms == inf for tail in tails):
             raise
     return reading.result(has_ended)

@@ -1,4 +1,4 @@
-"""`passport-worker refusals`: which commands were refused last, by the results themselves."""
+"""`passport-worker refusals`: which commands were refused last, according to the result topics."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from worker.tools.refusals.report import RefusalReport, RefusalsReport
 
 KINDS = tuple(kind for kind in Kind if kind is not Kind.CREATED)
 OUTCOMES = tuple(dict.fromkeys([*(kind.label for kind in KINDS), *(row.code for row in REFUSALS.values())]))
-"""Outcomes that can be asked for: result topics, and codes of refusals."""
+"""Outcomes to choose from: kinds of results, and codes of refusals."""
 MOST = 1_000
 _RIGHTS = reading("company")
 _UNKNOWN = "unknown"
@@ -38,7 +38,7 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which refusals to show. `company` is an id or a name; `outcomes` are some of `OUTCOMES`, or empty: all."""
+    """Which refusals to show. `company` is an id or a name; `outcomes` are some of `OUTCOMES`; empty means all."""
 
     company: str | None = None
     outcomes: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Wanted:
 
 
 async def refusals(servers: Servers, wanted: Wanted, bound: Bound) -> RefusalsReport:
-    """The newest refusals. Postgres only knows names: without it, the ids of companies are shown."""
+    """The newest refusals. Postgres is only asked for names: without it, companies have their ids."""
     company = await _company(servers, wanted.company)
     if isinstance(company, Problem):
         return _report(wanted, None, (company,))
@@ -59,7 +59,7 @@ async def refusals(servers: Servers, wanted: Wanted, bound: Bound) -> RefusalsRe
     if isinstance(newest, Problem):
         return _report(wanted, company, (newest,))
     rows = [_refusal(record, kinds[record.topic], channels) for record in newest.records]
-    # A turn publishes its results at once, to all topics, so the times of the commands tell more.
+    # A turn publishes all its results at once, so the times of the commands tell more.
     rows.sort(key=lambda row: (row.appended_at, [*map(int, row.command.split("/")[1:])]), reverse=True)
     ids = {company_id, *(row.company for row in rows)} - {None}
     names = await ask_database(servers, _RIGHTS, lambda database: names_of(database.connection, ids)) if ids else {}
@@ -80,7 +80,7 @@ async def refusals(servers: Servers, wanted: Wanted, bound: Bound) -> RefusalsRe
 
 
 async def _company(servers: Servers, text: str | None) -> Company | Problem | None:
-    """The company that was asked for. An id needs no look into the database."""
+    """The chosen company. An id needs no look into the database."""
     if text is None:
         return None
     if is_object_id(text):
@@ -118,13 +118,13 @@ async def _tails(reader: LogReader, topic: str, partitions: range, since: dateti
 
 
 def _chooser(settings: Settings, company_id: str | None, outcomes: frozenset[str]) -> Callable[[Record], Place | None]:
-    """Returns a function that gives the command of a wanted result; None for other results.
+    """Return a function from a wanted result to its command; for other results it returns None.
 
-    Installations may share result topics, and strangers may have put anything there.
+    Installations may share result topics, and strangers may have written anything there.
     """
     kinds, commands = _kinds(settings), settings.by_commands
     company = None if company_id is None else company_id.encode()
-    # A body without these texts is none of the outcomes, and need not be parsed.
+    # A body without these texts has none of the outcomes, and need not be parsed.
     errors = [_error_in_json(row) for row in REFUSALS.values() if row.code in outcomes]
 
     def command_of(record: Record) -> Place | None:

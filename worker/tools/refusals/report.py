@@ -10,11 +10,11 @@ from worker.tools.common.report import Model, Report
 
 
 class RefusalReport(Model):
-    """A command that was refused. Null stands for what its result does not say."""
+    """A command that was refused. Null: the result does not say."""
 
     appended_at: datetime = Field(description="Append time of the command, by which it was judged.")
     refused_at: datetime = Field(description="Append time of the result.")
-    company: str | None = Field(description="Null where the credentials name no company.")
+    company: str | None = Field(description="Null if the credentials name no company.")
     name: str | None = Field(description="Name of the company; null if Postgres is away, or does not know it.")
     outcome: str = Field(description="`overage-required`, `conflict` or `rejected`, as `tail` and metrics name it.")
     code: str = Field(description="Code of the refusal; `unknown` for a body that no worker of this version writes.")
@@ -35,7 +35,7 @@ class RefusalReport(Model):
 
     @property
     def details(self) -> str:
-        """The part of the error that tells more than the code."""
+        """The part of the error that says more than the code."""
         return self.error.partition(": ")[2]
 
     @property
@@ -47,19 +47,19 @@ class RefusalReport(Model):
 class RefusalsReport(Report):
     """`passport-worker refusals`: the newest refusals, and how far back the result topics were read."""
 
-    company: str | None = Field(description="Id of the company that was asked for.")
+    company: str | None = Field(description="Id of the chosen company.")
     name: str | None
-    outcomes: tuple[str, ...] = Field(description="Outcomes and codes that were asked for; empty: all.")
+    outcomes: tuple[str, ...] = Field(description="Chosen outcomes and codes; empty: all.")
     since: datetime | None
     refusals: tuple[RefusalReport, ...] = Field(description="Newest first.")
-    looked_at: int = Field(description="Number of refusals, of these outcomes' topics, among which these were found.")
+    looked_at: int = Field(description="Number of refusals on these outcomes' topics that were searched.")
     back_to: datetime | None = Field(
         description="All refusals that were published since then were looked at. Null: all that the topics hold, or "
-        "that were published since the time that was asked for."
+        "all since the chosen time."
     )
     reach: Literal["enough", "everything", "bound"] | None = Field(
         description="Why the reading ended. enough: as many as wanted were found. everything: there are no others. "
-        "bound: the most that is read at once was read; older refusals were not looked at. Null: nothing could be read."
+        "bound: one call reads no more; older refusals were not looked at. Null: nothing could be read."
     )
 
     @property

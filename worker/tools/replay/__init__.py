@@ -1,1 +1,1 @@
-"""`replay`: publishes answers of the ledger once more."""
+"""`replay`: publishes answers of the ledger again."""

@@ -35,16 +35,16 @@ app = App(
 )
 
 _OUTCOME = Parameter(name="--outcome", help=f"Only these outcomes: {', '.join(CODES)}.")
-_RATE = Parameter(help="Most records a second; 0: no limit.")
+_RATE = Parameter(help="Most records per second; 0: no limit.")
 _SUFFIX = Parameter(help="Publish to topics whose names have this suffix, instead of the result topics.")
 _INTO = Parameter(
-    help="Publish to the topics of this channel, where the replayed channel's cluster or topic is gone for good. "
-    "Without --from, only answers of which nobody noted that they were visible.",
+    help="Publish to the topics of this channel, if the replayed channel's cluster or topic is gone for good. "
+    "Without --from, only answers that were not noted as visible.",
 )
 _RESUME = Parameter(
     name="--resume",
-    help="Go on with this replay, and stop a process that runs it. No other option matters but --channel, --into, "
-    "--rate and --by.",
+    help="Continue this replay, and stop a process that runs it. Only --channel, --into, --rate and --by matter "
+    "with it.",
 )
 
 
@@ -65,15 +65,15 @@ def replay_command(
     patience: Patience = 60,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Publish answers of the ledger once more, byte for byte, with their dead letters, beside running workers.
+    """Publish answers of the ledger again, byte for byte, with their dead letters. Workers may run meanwhile.
 
     Repeats results up to those that are visible now. Changes nothing else: no passport, no charge, no count. If it is
-    interrupted, it says how to go on.
+    interrupted, it says how to continue.
     """
     if unknown := [code for code in outcome if code not in CODES]:
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
-        raise BadUsage("--key: expected --company beside it, since keys are a company's own")
+        raise BadUsage("--key: expected --company with it, since each company has its own keys")
     check_number("--rate", rate)
     passport_id = None if passport is None else object_id("--passport", passport)
     if into is not None and topic_suffix:
@@ -102,15 +102,15 @@ def replay_command(
 
 
 def _needs(settings: Settings, destination: Destination, *, is_executed: bool, is_resumed: bool) -> Needs:
-    """A replay that only says what it would publish asks the database, and how far the group is."""
+    """The needs of a replay. A plan only reads the database and the group's progress."""
     if destination.into is None:
         reads = looks = asking_acls(settings)
-    else:  # the topics of a lost channel need not exist any more
+    else:  # the topics of a lost channel may be gone
         reads = (Acl("Read", "topic", destination.into.topic_created),)
         looks = (*reads, Acl("Describe", "group", settings.group_id))
     if not (is_executed or is_resumed):
         return Needs(READER, looks)
-    # Only the operation knows the suffix of a replay that goes on.
+    # Only the operation knows the suffix of a resumed replay.
     topics = [] if is_resumed and destination.into is None else destination.topics(settings)
     progress = Acl("Read", "group", f"{settings.group_id}.replay.", prefixed=True)
     writes = (Acl("Write", "topic", topic) for topic in topics)
@@ -134,7 +134,7 @@ def _draw(page: Page, report: ReplayReport) -> None:
     if report.ok and not totals and report.executed:
         page.print(f"Nothing was left to publish; the replay's id is {report.id}.")
     elif report.ok and not totals:
-        page.print("No answer fits.")
+        page.print("No answer matches.")
     elif report.ok and not report.executed:
         page.print("Nothing was published. To do it, add --execute --reason TEXT.")
     elif report.executed:

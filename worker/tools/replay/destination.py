@@ -1,6 +1,6 @@
-"""Where a replay publishes: the channel's own topics, topics with a suffix, or those of another channel.
+"""Where a replay publishes: to the channel's topics, topics with a suffix, or those of another channel.
 
-Another channel is for answers of a channel that is lost, because its cluster or its topic is gone for good.
+Another channel is for answers of a lost channel, whose cluster or topic is gone for good.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ class Destination(NamedTuple):
 
     @property
     def channel(self) -> str | None:
-        """The name of the other channel."""
+        """The name of the other channel, if there is one."""
         return None if self.into is None else self.into.channel
 
     @property
     def progress_at(self) -> TopicPartition | None:
-        """The partition under which a lane's progress is kept: Kafka takes no offsets of topics that it lacks.
+        """The partition for which a lane's progress is committed: Kafka takes no offsets of topics that it lacks.
 
-        None: under the lane's own partition.
+        None: the lane's own partition.
         """
         return None if self.into is None else TopicPartition(self.into.topic_created, 0)
 
@@ -44,7 +44,7 @@ class Destination(NamedTuple):
         return [f"{topic}{self.suffix}" for topic in settings.answer_topics]
 
     def settings(self, settings: Settings) -> Settings:
-        """The same settings, but results and dead letters go to these topics."""
+        """The settings with these topics for results and dead letters."""
         return settings.model_copy(update=dict(zip(_TOPICS, self.topics(settings), strict=True)))
 
     async def expect_topics(self, servers: Servers) -> None:
@@ -56,23 +56,23 @@ class Destination(NamedTuple):
             if self.into is not None and actual is None:
                 raise BadSelection(f"expected a topic {target}: `passport-worker topics create` makes it")
             if self.into is None and (actual is None or wanted != actual):
-                text = f"expected a topic {target} of {wanted} partitions, as {name} has, found {actual or 'none'}"
+                text = f"expected a topic {target} of {wanted} partitions, as {name} has, got {actual or 'none'}"
                 raise BadSelection(text)
 
 
 async def offsets_of_lost_lanes(servers: Servers, database: Inspection, chosen: Range) -> dict[int, Offsets]:
     """The part of a range that the ledger has, up to A; by default from E as Postgres has noted it.
 
-    From there on, answers are decided, and nobody noted that their results were visible. Raises `BadSelection` where
-    the channel's topic is still here, since its workers may yet publish these answers.
+    Answers from there on are decided, but not noted as visible. Raises `BadSelection` if the channel's topic still
+    exists, since its workers may yet publish these answers.
     """
     settings, topic = servers.settings, servers.settings.topic_commands
     rows = await database.lanes(settings.group_id, topic)
     if not rows:
-        raise BadSelection(f"the database has no lane of {topic}: expected --channel with the channel that is lost")
+        raise BadSelection(f"the database has no lane of {topic}: expected --channel with the lost channel")
     here = (await servers.cluster.identities([topic]))[topic]
     if any(position_in(row).topic == here for row in rows.values()):
-        raise BadSelection(f"{topic} is still on this cluster: expected no --into, which is for a channel that is lost")
+        raise BadSelection(f"{topic} is still on this cluster: expected no --into, which is for a lost channel")
     known = {at: position_in(row) for at, row in rows.items()}
     begins = {at: known[at].emitted if chosen.start is None else known[at].ledger_from for at in known}
     bounds = {at: (begins[at], known[at].applied) for at in known}

@@ -1,4 +1,4 @@
-"""`passport-worker replay`: publishes answers of the ledger once more, byte for byte, beside running workers."""
+"""`passport-worker replay`: publishes answers of the ledger again, byte for byte, while workers run."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -35,7 +35,7 @@ Ranges = Mapping[int, Offsets]
 
 @dataclass(frozen=True)
 class AnswerFilter:
-    """Which answers of a range to repeat. None, and no outcomes, stand for all. The fields are kept as arguments."""
+    """Which answers of a range to repeat. None, or no outcomes, means all. The fields are stored as arguments."""
 
     outcomes: tuple[str, ...] = ()
     company: str | None = None
@@ -54,7 +54,7 @@ class AnswerFilter:
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """The answers to repeat, the most records a second (0: no limit), and where they go.
+    """The answers to repeat, the most records per second (0: no limit), and where they go.
 
     Without an author, the replay only says what it would do.
     """
@@ -67,19 +67,19 @@ class ReplayRequest:
 
 
 class CannotReplay(Exception):
-    """A replay has stopped; the text says where, why, and how to go on. Published results stay."""
+    """A replay has stopped; the text says where, why, and how to continue. Published results stay."""
 
     def __init__(self, text: str, id: UUID | None = None, channel: str = "", into: str | None = None) -> None:
         options = f" --channel {quote(channel)}" if channel or into is not None else ""
         options += "" if into is None else f" --into {quote(into)}"
         command = f"passport-worker replay --resume {id}{options}"
-        super().__init__(text if id is None else f"{text} Go on with `{command}`.")
+        super().__init__(text if id is None else f"{text} Continue with `{command}`.")
         self.id = id  # None if the replay had not begun
 
 
 @dataclass(slots=True)
 class _Counts:
-    """Counts of what was published of a partition, or would be, below `next`."""
+    """Counts of a partition's answers below `next` that were published, or would be."""
 
     next: int
     records: int = 0
@@ -119,34 +119,34 @@ async def replay(servers: Servers, request: ReplayRequest, progress: Progress) -
         }
         if destination == Destination():
             arguments["repeats"] = arguments["offsets"]  # `audit` expects repeats of these
-        async with operation(database.connection, VERB, request.author, arguments) as kept:
-            progress.begin(f"replay {kept.id}", _size(offsets))
-            return _report(topic, kept.id, offsets, await replaying.run(offsets, kept))
+        async with operation(database.connection, VERB, request.author, arguments) as begun:
+            progress.begin(f"replay {begun.id}", _size(offsets))
+            return _report(topic, begun.id, offsets, await replaying.run(offsets, begun))
 
 
-async def resume(  # noqa: PLR0913 - what `replay --resume` was asked for
+async def resume(  # noqa: PLR0913 - the options of `replay --resume`
     servers: Servers, id: UUID, author: Author, rate: float, progress: Progress, into: Settings | None = None
 ) -> ReplayReport:
-    """Go on with a replay where it stopped; a process that still runs it is fenced. Raises what `replay` raises."""
+    """Continue a replay where it stopped, and fence a process that still runs it. Raises what `replay` raises."""
     topic = servers.settings.topic_commands
     async with inspection(servers.settings.database) as database, AsyncExitStack() as stack:
         try:
-            kept = await stack.enter_async_context(resumed(database.connection, VERB, id, author))
+            begun = await stack.enter_async_context(resumed(database.connection, VERB, id, author))
         except UnknownOperation as error:
             raise BadSelection(str(error)) from error
-        arguments = kept.arguments
+        arguments = begun.arguments
         if arguments["topic"] != topic:
-            text = f"that replay is of {arguments['topic']}, and this channel has {topic}: choose its with --channel"
+            text = f"that replay is of {arguments['topic']}, but this channel has {topic}: choose another --channel"
             raise BadSelection(text)
         offsets = {at: (start, stop) for at, start, stop in arguments["offsets"]}
         chosen = AnswerFilter(**arguments["chosen"] | {"outcomes": tuple(arguments["chosen"]["outcomes"])})
         destination = Destination(arguments["topic_suffix"], into)
-        if (begun := arguments.get("into")) != destination.channel:
-            expected = "no --into" if begun is None else f"--into {quote(begun)}"
-            raise BadSelection(f"expected {expected}, as that replay was begun with")
+        if (into_channel := arguments.get("into")) != destination.channel:
+            expected = "no --into" if into_channel is None else f"--into {quote(into_channel)}"
+            raise BadSelection(f"expected {expected}, with which that replay was begun")
         progress.begin(f"replay {id}", _size(offsets))
         replaying = _Replay(servers, database, chosen, destination, paced(progress, rate))
-        return _report(topic, id, offsets, await replaying.run(offsets, kept))
+        return _report(topic, id, offsets, await replaying.run(offsets, begun))
 
 
 async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dict[int, Offsets]:
@@ -156,14 +156,14 @@ async def _offsets(servers: Servers, database: Inspection, chosen: Range) -> dic
     rows = await database.lanes(settings.group_id, settings.topic_commands)
     begins = {at: position_in(rows.get(at)).ledger_from for at in view}
     ends = {at: emitted_of(rows.get(at), seen.committed) for at, seen in view.items()}
-    # From 0 on: a start below the ledger is to be refused, and not moved up without a word.
+    # From 0 on: a start below the ledger must be refused, not silently moved up.
     bounds = {at: (0, max(begins[at], ends[at])) for at in view}
     first_since = partial(LogReader(servers.cluster).first_since, settings.topic_commands)
-    asked = await offsets_of(chosen, bounds, first_since)
-    if chosen.start is not None and (early := [at for at, (start, _) in asked.items() if start < begins[at]]):
+    ranges = await offsets_of(chosen, bounds, first_since)
+    if chosen.start is not None and (early := [at for at, (start, _) in ranges.items() if start < begins[at]]):
         begin = begins[early[0]]
-        raise BadSelection(f"the ledger of partition {early[0]} begins at {begin}: expected --from at or behind it")
-    return {at: (max(start, begins[at]), max(start, stop, begins[at])) for at, (start, stop) in asked.items()}
+        raise BadSelection(f"the ledger of partition {early[0]} begins at {begin}: expected --from at or after it")
+    return {at: (max(start, begins[at]), max(start, stop, begins[at])) for at, (start, stop) in ranges.items()}
 
 
 def _size(offsets: Ranges) -> int:
@@ -171,7 +171,7 @@ def _size(offsets: Ranges) -> int:
 
 
 class _Replay:
-    """Goes through partition after partition, window after window."""
+    """Reads and publishes partition by partition, window by window."""
 
     def __init__(
         self, servers: Servers, database: Inspection, chosen: AnswerFilter, destination: Destination, advance: Advance
@@ -188,45 +188,46 @@ class _Replay:
                 counts[at].add(answers)
         return counts
 
-    async def run(self, offsets: Ranges, kept: Operation) -> dict[int, _Counts]:
-        """Publish the answers, from where the operation's own group stands."""
+    async def run(self, offsets: Ranges, begun: Operation) -> dict[int, _Counts]:
+        """Publish the answers, each partition from the offset of the operation's group on."""
         counts = {}
         for at, (start, stop) in offsets.items():
-            replayer = Replayer(self._servers.settings, str(kept.id), at, self._destination)
+            replayer = Replayer(self._servers.settings, str(begun.id), at, self._destination)
             try:
-                counts[at] = _Counts(await self._begin(replayer, at, start, kept))
+                counts[at] = _Counts(await self._begin(replayer, at, start, begun))
                 async for end, answers in self._windows(at, counts[at].next, stop):
                     await replayer.send(answers, end)
                     counts[at].add(answers)
                     counts[at].next = end
             except (EmissionFailed, *SERVER_ERRORS) as error:
                 channel, into = self._servers.settings.channel, self._destination.channel
-                raise CannotReplay(f"Partition {at}: {error}.", kept.id, channel, into) from error
+                raise CannotReplay(f"Partition {at}: {error}.", begun.id, channel, into) from error
             finally:
                 await replayer.close()
         return counts
 
-    async def _begin(self, replayer: "Replayer", partition: int, start: int, kept: Operation) -> int:
-        """The offset to go on at. Before the first result, the group gets its first offset, and Postgres a note."""
+    async def _begin(self, replayer: "Replayer", partition: int, start: int, begun: Operation) -> int:
+        """The offset to continue at. Before the first result, the group gets its first offset, and Postgres a note."""
         offset = await replayer.start(self._servers.cluster)
         if offset is not None:
             return offset
-        if str(partition) in kept.progress:
-            raise CannotReplay(f"Kafka has forgotten how far partition {partition} was: begin a new one behind it.")
-        # Kafka first. The other way around, a crash in between would pass for an offset that Kafka has forgotten.
+        if str(partition) in begun.progress:
+            text = f"Kafka has forgotten the progress of partition {partition}: begin a new replay of what is left."
+            raise CannotReplay(text)
+        # Kafka first. The other way around, a crash in between would look like an offset that Kafka has forgotten.
         await replayer.send([], start)
-        kept.progress[str(partition)] = start
-        await kept.note(self._database.connection)
+        begun.progress[str(partition)] = start
+        await begun.note(self._database.connection)
         return start
 
     async def _windows(self, partition: int, start: int, stop: int) -> AsyncIterator[tuple[int, list[Answer]]]:
-        """Yield the chosen answers of each window, and the offset behind it. Raises `CannotReplay`."""
+        """Yield the chosen answers of each window, and the offset after it. Raises `CannotReplay`."""
         row = await self._lane(partition)
         while start < stop:
             answers = [] if row is None else await self._database.ledger(row.id, start, stop)
-            # Days may be dropped while a replay runs: asked again after each read, or the gap would go unnoticed.
+            # Days may be dropped while a replay runs. Without this look after each read, the gap would go unnoticed.
             if start < (begins := position_in(await self._lane(partition)).ledger_from):
-                raise CannotReplay(f"The ledger of partition {partition} begins at {begins} by now: days were dropped.")
+                raise CannotReplay(f"The ledger of partition {partition} now begins at {begins}: days were dropped.")
             end = answers[-1].offset + 1 if answers else stop
             chosen = [answer for answer in answers if self._chosen.fits(answer)]
             yield end, chosen
@@ -247,9 +248,9 @@ class _Repeat(NamedTuple):
 
 
 class Replayer:
-    """Publishes one partition's answers again, with a producer that fences no lane, but an earlier run of the replay.
+    """Publishes one partition's answers again. Its producer fences no lane, only earlier runs of the replay.
 
-    A group of the replay's own keeps how far it is, in the transactions of the results. Every method raises
+    The replay's own group keeps the progress, in the transactions of the results. Every method raises
     `CLUSTER_ERRORS` or `EmissionFailed`.
     """
 
@@ -269,7 +270,7 @@ class Replayer:
         )
 
     async def start(self, cluster: Cluster) -> int | None:
-        """Fence an earlier run. Returns the next offset to repeat, None if Kafka knows none."""
+        """Fence an earlier run. Returns the next offset to repeat; None if Kafka has no offset."""
         await self._emitter.start()
         committed = (await cluster.committed(self._group, [self._progress_at]))[self._progress_at]
         if isinstance(committed, KafkaError):
@@ -277,7 +278,7 @@ class Replayer:
         return None if committed is None else committed.offset
 
     async def send(self, answers: Sequence[Answer], stop: int) -> None:
-        """Publish answers again, and that everything below `stop` is done: visible together or never."""
+        """Publish answers again, and commit `stop`: both become visible together or never."""
         await self._emitter.emit([_Repeat(self._lane, answers, stop)])
 
     async def close(self) -> None:

@@ -6,12 +6,12 @@ from worker.tools.common.report import Model, Report
 
 
 class ReplayedLane(Model):
-    """A partition whose answers are published once more."""
+    """A partition whose answers are published again."""
 
     topic: str
     partition: int
     start: int = Field(alias="from", description="The first offset.")
-    stop: int = Field(alias="to", description="The offset behind the last one.")
+    stop: int = Field(alias="to", description="The offset after the last one.")
     next: int = Field(description="Every chosen answer below this offset is published again.")
     records: int = Field(description="How many results and dead letters.")
     bytes: int = Field(description="Bytes of their values.")
@@ -19,8 +19,8 @@ class ReplayedLane(Model):
 
 
 class ReplayReport(Report):
-    """`passport-worker replay`: answers of the ledger that are published once more, byte for byte."""
+    """`passport-worker replay`: answers of the ledger that are published again, byte for byte."""
 
     id: str | None = Field(description="Id of the replay, which `--resume` takes; null if nothing was published.")
-    executed: bool = Field(description="Whether answers were published; otherwise the report says what would be.")
+    executed: bool = Field(description="Whether answers were published; otherwise this is only the plan.")
     lanes: tuple[ReplayedLane, ...]

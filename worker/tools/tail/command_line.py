@@ -39,15 +39,15 @@ app = App(
 
 _OUTCOME = Parameter(help=f"Only these outcomes: {', '.join(OUTCOMES)}.")
 _SINCE = Parameter(help="Start with results of this age: 90s, 15m, 1h, 7d. Default: only new results.")
-_NEWEST = Parameter(name=("-n", "--newest"), help="Start with the newest results, this many of those that fit.")
-_JSON = Parameter(name="--json", help="Print one JSON object a line.")
+_NEWEST = Parameter(name=("-n", "--newest"), help="Start with this many of the newest matching results.")
+_JSON = Parameter(name="--json", help="Print one JSON object per line.")
 _MOST_NEWEST = 10_000
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Chooses the results to show. Unset fields let all of them pass."""
+    """Chooses the results to show. Unset fields match all results."""
 
     company: str | None = None
     outcomes: frozenset[str] = frozenset()
@@ -114,7 +114,7 @@ def tail_command(
 
 
 class _Tail:
-    """Prints results: first those that are there, then those that come."""
+    """Prints results: first old ones, if asked for, then new ones as they come."""
 
     def __init__(self, settings: Settings, wanted: Filter, names: CompanyNames, *, as_json: bool) -> None:
         self._settings, self._wanted, self._names = settings, wanted, names
@@ -140,7 +140,7 @@ class _Tail:
             elif since is not None:
                 async for records in past.all(_AT_ONCE):
                     await self._show(records)
-            # From where the look at the past ended, so that no result is left out or shown twice.
+            # From the ends of the past results, so that no result is left out or shown twice.
             await watcher.start_at(past.ends)
             while True:
                 await self._show(sorted(await watcher.poll(), key=shown_ms))

@@ -1,4 +1,4 @@
-"""A result as a line: for people, at a terminal or in a pipe, and as JSON."""
+"""A result as a line: for people, on a terminal or in a pipe, and as JSON."""
 
 import json
 import re
@@ -25,9 +25,9 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _GAP = "  "
 _OUTCOME, _NAME, _UNIT = 16, 16, 32
 _CODE, _SHORT_NAME, _SHORTEST_NAME = 21, 12, 9
-"""Widths of columns at a terminal, and of those that a narrow one has in place of outcome and name."""
+"""Widths of columns on a terminal, and of those that replace outcome and name on a narrow one."""
 _NARROW = 100
-"""A narrower terminal shows the code of a refusal in place of its outcome, its status and its reason."""
+"""A narrower terminal shows the code of a refusal in place of its outcome, status and reason."""
 _PIPED = ("time", "outcome", "status", "company", "name", "key", "gtin", "serial number", "error")
 
 
@@ -39,7 +39,7 @@ class Unit(NamedTuple):
 
 
 def unit_of(record: ResultRecord) -> Unit | None:
-    """The unit of a passport, or of a request that was understood; None where the result names none."""
+    """The unit of a passport, or of a valid request; None if the result names none."""
     if match := _LINK.search(answer_of(record).digital_link_uri):
         return Unit(match[1], unquote(match[2]))
     gs1 = child(child(body_of_value(record.value or b""), "request"), "gs1")
@@ -48,19 +48,19 @@ def unit_of(record: ResultRecord) -> Unit | None:
 
 
 def outcome_of(record: ResultRecord) -> str:
-    """As `--outcome` takes it."""
+    """The outcome of a result, as `--outcome` takes it."""
     return REPLAYED if record.is_replayed else record.kind.label
 
 
 def time_of(record: ResultRecord) -> str:
-    """The append time of the command; that of the result where the header is none of ours."""
-    # Anybody may have written it. A time that `parse_ms` cannot read would end `tail` at this result, each time.
+    """The append time of the command, or that of the result if no worker wrote the header."""
+    # A stranger's time that `parse_ms` cannot read would end `tail` at this result, each time.
     text = record.header("ce_time") or ""
     return text if _TIME.fullmatch(text) and parse_time(text) else format_ms(clamp_ms(record.timestamp_ms))
 
 
 class Lines:
-    """Makes lines for people. `width` is the terminal's; None is a pipe, where nothing is left out or cut.
+    """Makes lines for people. `width` is the terminal's; None means a pipe, where nothing is left out or cut.
 
     `names` has the names of companies by id.
     """
@@ -83,7 +83,7 @@ class Lines:
         return Text(_GAP.join(names), "bold", no_wrap=True)
 
     def of(self, record: ResultRecord) -> Text:
-        """The line of a result, behind a line with its day where that is another one than before."""
+        """The line of a result, after a line with its day if the day has changed."""
         return self._piped(record) if self._width is None else self._shown(record, self._width)
 
     def _piped(self, record: ResultRecord) -> Text:

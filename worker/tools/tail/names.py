@@ -1,4 +1,4 @@
-"""Names of companies beside results, from the database where it is there."""
+"""Names of companies for results, from the database if it answers."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ _SECONDS = 2.0
 _PAUSE_SECONDS = 30.0
 _MOST_NAMES = 100_000
 _KEPT_SECONDS = 900.0
-"""Names are looked up again after so long: `catalogue load` may change them."""
+"""Names are looked up again after this time: `catalogue load` may change them."""
 
 
 class CompanyNames:
@@ -30,7 +30,7 @@ class CompanyNames:
         self._has_warned = False
 
     async def id_of(self, text: str) -> str:
-        """The id of a company that is given by id or name. Raises `Failed`."""
+        """The id of the company with this id or name. Raises `Failed`."""
         if is_object_id(text):
             return text.lower()
         if self._database is None:
@@ -42,7 +42,7 @@ class CompanyNames:
         return company.id
 
     async def learn(self, ids: Iterable[str | None]) -> None:
-        """Look up names that are not known yet. While Postgres is away, ids are shown without."""
+        """Look up names that are not known yet. While Postgres is away, ids have no names."""
         if time.monotonic() >= self._forget_at:
             self._asked.clear()
             self._forget_at = time.monotonic() + _KEPT_SECONDS

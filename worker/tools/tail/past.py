@@ -1,4 +1,4 @@
-"""Results that are there already, in order of time, from several logs at once."""
+"""Reads past results in order of time, from several logs at once."""
 
 import asyncio
 import heapq
@@ -18,19 +18,19 @@ from worker.tools.common.results import ResultRecord
 from worker.tools.tail.line import time_of
 
 MOST_SEARCHED = 200_000
-"""`newest` gives up after so many results."""
+"""`newest` gives up after this many results."""
 _WINDOW, _GROWTH = 4, 8
-# All logs together have this many bytes on their way.
+# All logs together have this many bytes in flight.
 _BYTES = 32 * 1024 * 1024
 
 
 def shown_ms(record: ResultRecord) -> int:
-    """The time by which results are sorted: that of the command, which is never behind that of its result."""
+    """The time by which results are sorted: that of the command, which is never after that of its result."""
     return min(parse_ms(time_of(record)), record.timestamp_ms)
 
 
 class PastResults:
-    """The results in the logs of a cluster as they are at one moment. Methods raise `CLUSTER_ERRORS`."""
+    """The results that the logs of a cluster hold at one moment. Methods raise `CLUSTER_ERRORS`."""
 
     def __init__(self, settings: Settings, cluster: Cluster) -> None:
         self._reader = LogReader(cluster)
@@ -44,7 +44,7 @@ class PastResults:
         return {log: part.stop for log, part in self._parts.items()}
 
     async def look(self, since: datetime | None) -> None:
-        """Note where the logs end, and begin with results that were appended at `since` or later. None: with all."""
+        """Note where the logs end, and where results appended at `since` or later begin; None: all results."""
         counts = await self._cluster.partition_counts([*self._kinds])
         for topic, count in counts.items():
             bounds = await self._reader.bounds(topic, range(count))
@@ -54,7 +54,7 @@ class PastResults:
                 self._parts[TopicPartition(topic, partition)] = range(start, end)
 
     async def all(self, at_once: int) -> AsyncIterator[list[ResultRecord]]:
-        """All results, oldest first, in lists of at most so many."""
+        """All results, oldest first, in lists of at most `at_once`."""
         chunk = list[ResultRecord]()
         async for _, record in self._merged(self._parts):
             chunk.append(record)
@@ -64,7 +64,7 @@ class PastResults:
         yield chunk
 
     async def newest(self, count: int, wanted: Callable[[ResultRecord], bool]) -> tuple[list[ResultRecord], bool]:
-        """The newest `count` wanted results, oldest first, and whether all were searched that may be newer."""
+        """The newest `count` wanted results, oldest first, and whether all results were searched that may be newer."""
         window = max(_WINDOW, count)
         while True:
             parts = {log: range(max(part.start, part.stop - window), part.stop) for log, part in self._parts.items()}

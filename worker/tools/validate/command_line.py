@@ -40,8 +40,8 @@ def validate(
         Parameter(help="A PEM file: print the header jws-signature of each good command, valid for an hour."),
     ] = None,
     signature: Annotated[str | None, Parameter(help="A jws-signature to check with these commands.")] = None,
-    idempotency_key: Annotated[str | None, Parameter(help="The idempotency key beside a signature.")] = None,
-    catalogue: Annotated[Path | None, Parameter(help="A catalogue file with the keys that may have signed.")] = None,
+    idempotency_key: Annotated[str | None, Parameter(help="The idempotency key that is sent with a signature.")] = None,
+    catalogue: Annotated[Path | None, Parameter(help="A catalogue file with the signing keys of companies.")] = None,
     at: Annotated[
         str | None, Parameter(help="Time at which --signature is checked, such as 2026-12-31T23:00:00Z. Default: now.")
     ] = None,
@@ -64,7 +64,7 @@ def validate(
                 named = "FILE" if str(file) == "-" else file
                 raise BadUsage(f"{file}: this looks like CSV: `passport-worker submit {named} --dry-run` checks it")
             for checked in with_signatures(checked_values(stream, limits), check, limits):
-                output.tell(checked)
+                output.add(checked)
                 if signer is not None and not checked.problems:
                     output.sign(checked.line, signed_header(signer, checked.value, idempotency_key, limits))
         output.end(not_checked(check))
@@ -84,8 +84,8 @@ class _Output:
         self._problems, self._warnings, self._signatures = list[Problem](), list[LineRemark](), list[LineRemark]()
         self._omitted = 0
 
-    def tell(self, checked: CheckedValue) -> None:
-        """Count a command, and tell its problems and warnings."""
+    def add(self, checked: CheckedValue) -> None:
+        """Count a command, and print its problems and warnings."""
         place = f"line {checked.line}"
         for problem in checked.problems:
             self._add(self._problems, Problem(code=code_of(problem), place=place, text=problem), f"{place}: {problem}")
@@ -95,11 +95,11 @@ class _Output:
         self.good += not checked.problems
 
     def sign(self, line: int, header: str) -> None:
-        """Tell the signature of a command."""
+        """Print the signature of a command."""
         self._add(self._signatures, LineRemark(line=line, text=header), f"line {line}: {header}")
 
     def end(self, left_out: str) -> None:
-        """Tell the counts, and what was not checked."""
+        """Print the counts, and what was not checked."""
         if not self._as_json:
             Page().print(summary(self.good, self.bad, left_out))
             return

@@ -1,4 +1,4 @@
-"""Finds what the worker would find wrong with a value, without credentials and state; and reads lines of files."""
+"""Finds the errors that the worker would find in a value, without credentials and state; and reads lines of files."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ CLOUD_EVENT: Header = ("content-type", b"application/cloudevents+json")
 SYNTAX_ERROR = re.compile(r"at character (\d+)$")
 """The end of the reason for invalid JSON: the position, counted from 0."""
 
-# A line as `productId;gs1.gtin` or `sep=;`: nothing of it can begin a JSON object.
+# A line such as `productId;gs1.gtin` or `sep=;`, with which no JSON object can begin.
 _COLUMN_NAMES = re.compile(rb"(sep=[,;\t]|[\w .\"()/\x80-\xff-]+([,;\t][\w .\"()/\x80-\xff-]*)+)(\r?\n|$)")
 
 BOM = b"\xef\xbb\xbf"
@@ -26,7 +26,7 @@ _CHUNK_BYTES = 64 * 1024
 
 
 def bounded_lines(stream: BinaryIO, longest: int) -> Iterator[bytes]:
-    """Lines with their ends. A longer line is cut behind its first byte too many, and the rest is skipped."""
+    """Lines with their ends. A longer line is cut after its first byte too many, and the rest is skipped."""
     while text := stream.readline(longest + 2):  # a line may end in CR LF
         yield text
         while not text.endswith(b"\n") and text:
@@ -34,7 +34,7 @@ def bounded_lines(stream: BinaryIO, longest: int) -> Iterator[bytes]:
 
 
 def looks_like_csv(head: bytes, suffix: str) -> bool:
-    """Whether a file with these first bytes is a table, not JSON, by its name or by a first line of column names."""
+    """Whether a file is a table, not JSON, judged by its suffix, or by a first line of column names in `head`."""
     text = head.removeprefix(BOM).lstrip()
     if text.startswith((b"{", b"[")):
         return False
@@ -47,7 +47,7 @@ def without_end(line: bytes) -> bytes:
 
 
 def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
-    """The worker's complaints about a record with this value: `path: message`, or why it cannot be read."""
+    """The errors that the worker finds in a record with this value: `path: message`, or why it cannot be read."""
     headers = [CLOUD_EVENT] if is_cloud_event(value, limits) else []
     body = open_envelope(Record("", 0, 0, 0, None, value, headers), limits).command.body
     if isinstance(body, UnreadableRecord):
@@ -57,7 +57,7 @@ def problems_of(value: bytes, limits: Limits) -> tuple[str, ...]:
         return (f"unreadable ({body.code}): {body.reason}{where}",)
     if isinstance(body, InvalidBody):
         errors = tuple(printable(f"{path}: {text}") for path, texts in body.field_errors.items() for text in texts)
-        return (*errors, f"further fields that are wrong: {body.omitted}") if body.omitted else errors
+        return (*errors, f"further wrong fields: {body.omitted}") if body.omitted else errors
     return ()
 
 

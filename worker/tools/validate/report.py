@@ -5,22 +5,22 @@ from pydantic import Field
 from worker.tools.common.report import Model, Report
 
 MOST_LINES = 10_000
-"""Problems, and other remarks, that a report holds, so that memory stays bounded for any file."""
+"""Most problems, and other remarks, in a report, so that memory stays bounded for any file."""
 
 
 class LineRemark(Model):
-    """Something about the command that begins in a line."""
+    """A remark about the command that begins on a line."""
 
     line: int
     text: str
 
 
 class ValidateReport(Report):
-    """`passport-worker validate`: what the worker would find wrong. The place of a problem is `line N`."""
+    """`passport-worker validate`: errors that the worker would find. The place of a problem is `line N`."""
 
     good: int = Field(description="How many commands have no problem.")
     bad: int
-    warnings: tuple[LineRemark, ...] = Field(description="What is useless, but no problem.")
+    warnings: tuple[LineRemark, ...] = Field(description="Useless parts of commands, which are no problem.")
     signatures: tuple[LineRemark, ...] = Field(
         description="With --signing-key: the header `jws-signature` of each good command."
     )

@@ -1,4 +1,4 @@
-"""Signatures in `validate`: it signs values, and checks a signature as the worker would."""
+"""Signatures in `validate`: signs values, and checks a signature as the worker would."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ _ANY_PLAN = Plan("", None, None, None)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A signature to check, with its audience and channel, the idempotency key beside it, and the time of the check.
+    """A signature to check, with its audience and channel, the idempotency key sent with it, and the time of the check.
 
     `catalogue` has the registered keys. Without it only the claims are checked, not the signature itself.
     """
@@ -55,14 +55,14 @@ class Check:
         outcome = authenticate(command, self._facts(command.credentials))
         if not isinstance(outcome, Unauthorized):
             return None
-        if outcome.reason is None:  # the worker gives none: who is closed is as unknown as any other sender
+        if outcome.reason is None:  # the worker gives no reason for a closed company
             return "The worker answers 401: the catalogue says that the company is closed."
         misfit = command.credentials.misfit if isinstance(command.credentials, Signature) else None
         detail = f" The claim {misfit} does not fit." if misfit and outcome.reason.endswith("mismatch") else ""
         return f"{outcome.reason}: {CREDENTIALS_SENTENCES[outcome.reason]}{detail}"
 
     def _facts(self, credentials: object) -> Facts:
-        """The facts of a worker with this catalogue. Without one, any key counts as known and proven."""
+        """The facts of a worker with this catalogue. Without a catalogue, any key counts as known and proven."""
         facts = Facts()
         if self.catalogue is not None:
             facts.signing_keys = signing_keys_of(self.catalogue)
@@ -91,7 +91,7 @@ def check_of(
     """The check that these options ask for; None without a signature. Raises `BadUsage`."""
     if signature is None:
         if catalogue is not None or at is not None:
-            raise BadUsage(f"{'--catalogue' if catalogue else '--at'}: expected --signature beside it")
+            raise BadUsage(f"{'--catalogue' if catalogue else '--at'}: expected --signature with it")
         return None
     try:
         contents = None if catalogue is None else read_catalogue(catalogue)

@@ -1,6 +1,6 @@
 """`passport-worker validate`: checks command values with the worker's own code, without credentials and state.
 
-Values come one a line (NDJSON), or as a single document over many lines. Memory stays bounded for any input: a value is
+Values come one per line (NDJSON), or as a single document over many lines. Memory stays bounded for any input: a value is
 held only up to the size that the worker would read.
 """
 
@@ -31,7 +31,7 @@ _MOST_WARNINGS = 20
 _LONGEST_PATH = 100
 
 _Line = tuple[int, bytes]
-"""Line number from 1, and the line with its end, cut behind its first byte over the limit."""
+"""Line number from 1, and the line with its end, cut after its first byte over the limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def checked_values(stream: BinaryIO, limits: Limits) -> Iterator[CheckedValue]:
         if document is not None:
             yield document
             head = []
-            lines = (line for line in lines if _code(line[1], limits) is None)  # there are more if it is too large
+            lines = (line for line in lines if _code(line[1], limits) is None)  # lines are left if it is too large
     for number, text in chain(head, lines):
         if text.strip():
             yield _checked(number, without_end(text), limits)
@@ -75,7 +75,7 @@ def warnings_of(value: bytes, limits: Limits) -> tuple[str, ...]:
 
 
 def _unknown_fields(value: object, model: type[BaseModel], above: str) -> Iterator[tuple[str, str, Collection[str]]]:
-    """Path and name of each unknown field, and the known names there. Unknown roles are left out: they are errors."""
+    """Path and name of each unknown field, and the known names beside it. Not unknown roles, which are errors."""
     known = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
     for name, item in value.items() if isinstance(value, dict) else ():
         inner = known.get(name)
@@ -120,7 +120,7 @@ def _goes_on(head: list[_Line], limits: Limits) -> bool:
 
 
 def _document(lines: list[_Line], limits: Limits) -> CheckedValue | None:
-    """All lines as one value. None if they are separate values, of which the first is broken."""
+    """All lines as one value. None if they are separate values and the first one is broken."""
     (first, text), *others = [line for line in lines if line[1].strip()]
     whole = without_end(b"".join(text for _, text in lines))
     is_broken = len(whole) > limits.value_bytes or _code(_bare(whole), limits) is not None

@@ -1,5 +1,5 @@
 -- Writes the signing keys of a catalogue file; others stay. Safe: a key changes neither its company nor itself, and a
--- key of another company stays as it is. Label ($7), first moment ($8) and revocation ($9) stay where a file does not
+-- key of another company stays as it is. Label ($7), start ($8) and revocation ($9) stay if a file does not
 -- mention them.
 INSERT INTO signing_key (kid, company_id, jwk, label, not_before, revoked_at)
 SELECT kid, company_id, jwk::json, label, not_before, revoked_at

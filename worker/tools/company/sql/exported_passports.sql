@@ -1,5 +1,6 @@
 -- Passports of a company ($1: its number) with their charges, in the order of GTIN and serial number: at most $4 of those
--- behind a GTIN ($2) and serial number ($3). A created event comes as own values and frame. Read only, by unique index.
+-- after a GTIN ($2) and serial number ($3). A created event comes as its own values and its frame. Read only, by unique
+-- index.
 SELECT encode(p.id, 'hex') AS id, p.gtin, p.serial, p.frame_id, p.gs1, p.rest,
        round(extract(epoch FROM p.created_at) * 1000)::bigint AS created_ms, o.price_cents, o.charged_at
   FROM passport p
