@@ -108,7 +108,7 @@ async def test_the_command_prints_it(database_url: str) -> None:
     Draft202012Validator(json.loads((SCHEMAS / "operations" / "migrate-plan.json").read_text())).validate(report)
     assert (report["ok"], report["migrations"]) == (True, [])
     told = run_command("migrate", "--json", **own)
-    assert (told.returncode, told.stderr) == (2, "passport-worker: --json: expected --plan beside it\n")
+    assert (told.returncode, told.stderr) == (2, "passport-worker: --json: expected --plan with it\n")
 
 
 def test_a_server_that_is_away_is_a_problem_of_the_plan() -> None:

@@ -175,7 +175,7 @@ async def test_a_page_of_another_is_no_update(browser: Browser, shown: Console) 
         await page.goto(f"{shown.url}/dead-letters")
         answer = {"status": 200, "content_type": "text/html", "body": "<h1>Bad Gateway</h1>"}
         await page.route("**/dead-letters", lambda route: route.fulfill(**answer))
-        await expect(page.locator("#live span")).to_contain_text("The console does not answer since", timeout=15_000)
+        await expect(page.locator("#live span")).to_contain_text("The console has not answered since", timeout=15_000)
         await page.unroute("**/dead-letters")
         await expect(page.locator("#live span")).to_have_text("Updates every 5 s", timeout=15_000)
 

@@ -180,7 +180,7 @@ async def test_a_page_that_is_paused_does_not_say_that_all_is_well(
         assert await page.evaluate(green) == await page.evaluate(
             "getComputedStyle(document.querySelector('small, .muted, .as-of')).color"
         )
-        await page.click("text=Go on")
+        await page.click("text=Resume")
         await expect(page.locator(".aged")).to_have_count(0, timeout=10_000)
 
 

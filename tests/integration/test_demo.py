@@ -153,7 +153,7 @@ def test_the_console_shows_the_stream_until_it_is_interrupted(start_demo: StartD
     demo = start_demo("--commands", "100000")
     address = demo.wait_for(r"^Look at it while it runs: (http://\S+)$")[1]
     deadline = time.monotonic() + 40
-    while not re.search(r'aria-label="Answers a minute in the last hour: [1-9][\d,]* created', get(address)[1]):
+    while not re.search(r'aria-label="Answers per minute in the last hour: [1-9][\d,]* created', get(address)[1]):
         assert time.monotonic() < deadline, demo.text
         time.sleep(0.5)
     assert noted() == note_of(readme_command(), get(address)[1])
@@ -198,7 +198,7 @@ def test_demo_that_is_over_names_no_server(start_demo: StartDemo) -> None:
     interrupted.wait_for(STREAMING)
     assert interrupted.interrupt() == 0
     for text in (demo.text, interrupted.text):
-        assert text.splitlines()[-1].startswith("`passport-worker demo --keep` goes on until Ctrl-C")
+        assert text.splitlines()[-1].startswith("`passport-worker demo --keep` continues until Ctrl-C")
         assert re.findall(r".*127\.0\.0\.1", text) == ["Look at it while it runs: http://127.0.0.1"]
         assert "kcat" not in text
 
@@ -244,7 +244,7 @@ def test_nothing_breaks_within_a_word_at_80_columns(kept: Demo) -> None:
 def test_kept_demo_goes_on_and_what_it_offers_works(kept: Demo) -> None:
     """Traffic goes on until Ctrl-C. Pasted into another terminal, each command but kcat does what the text says."""
     metrics = kept.wait_for(r"metrics at\s+(http://\S+)$")[1]
-    kept.wait_for("^Factories go on, with 2 commands a second, until Ctrl-C.$")
+    kept.wait_for("^Factories continue, with 2 commands per second, until Ctrl-C.$")
     before = _answered(metrics)
     submit, tail, explain, kcat = re.findall(r"^  ((?:passport-worker|kcat) .*)$", kept.text, re.MULTILINE)
     printed, _ = kept.shell(submit).communicate(timeout=60)
@@ -270,7 +270,7 @@ def test_kept_demo_serves_the_example_programs_and_outlives_its_worker(kept: Dem
         assert _run_program(kept, name) == "eu.tracepass.passport.created.v1"
     (worker_id,) = re.findall(rf"^ *(\d+) +{kept.process.pid} .* -m worker run$", "\n".join(_processes()), re.MULTILINE)
     os.kill(int(worker_id), signal.SIGKILL)
-    kept.wait_for("^The worker has ended with exit code -9; all else goes on")
+    kept.wait_for("^The worker has ended with exit code -9; the rest runs on")
     worker = kept.shell("exec passport-worker run")
     try:
         assert _run_program(kept, "aiokafka_client.py") == "eu.tracepass.passport.created.v1"

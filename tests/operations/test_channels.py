@@ -328,7 +328,7 @@ async def test_topics_and_doctor_of_channels(bench: Workbench) -> None:
     assert set(made.stdout.splitlines()) == {f"created {topic}" for topic in acme.all_topics}
     both = {"PASSPORT_CHANNELS": "acme"}
     checked = await asyncio.to_thread(run_command, "topics", "create", "--check", **{**bench.environment, **both})
-    assert (checked.returncode, checked.stdout) == (0, "all topics exist, and are as they should be\n")
+    assert (checked.returncode, checked.stdout) == (0, "all topics exist, as expected\n")
     checks = {one["id"]: one for one in (await ask(bench, "doctor", **both)).report["checks"]}
     assert checks["topics.exist"]["finding"] == "12 topics exist, as expected"
     assert checks["topics.partitions"]["finding"] == (
@@ -387,4 +387,4 @@ async def test_results_of_a_channel_get_its_partitions(make_bench: MakeBench) ->
     }
     assert (await asyncio.to_thread(run_command, "topics", "create", **environment)).returncode == 0
     checked = await asyncio.to_thread(run_command, "topics", "create", "--check", **environment)
-    assert (checked.returncode, checked.stdout) == (0, "all topics exist, and are as they should be\n")
+    assert (checked.returncode, checked.stdout) == (0, "all topics exist, as expected\n")

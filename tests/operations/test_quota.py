@@ -229,7 +229,7 @@ async def test_people_get_a_table(bench: Workbench) -> None:
     )
     await connection.close()
     done = await asyncio.to_thread(run_command, "quota", "show", COLUMNS="200", **bench.environment)
-    assert done.stdout.splitlines()[-1] == "and 7 more further down; --json has all of them"
+    assert done.stdout.splitlines()[-1] == "and 7 more; --json has all of them"
 
 
 async def test_a_company_is_given_by_its_name(bench: Workbench) -> None:

@@ -280,7 +280,7 @@ def test_a_door_that_cannot_be_closed_is_bad_usage(settings: Settings) -> None:
         BadUsage, match="expected PASSPORT_CONSOLE_JWKS, PASSPORT_CONSOLE_ISSUER and PASSPORT_CONSOLE_A"
     ):
         door_of(Settings(), "0.0.0.0", None)
-    with pytest.raises(BadUsage, match="--user-header: expected it without PASSPORT_CONSOLE_TOKEN_HEADER"):
+    with pytest.raises(BadUsage, match="--user-header: expected no PASSPORT_CONSOLE_TOKEN_HEADER"):
         door_of(settings.model_copy(update={"console_token_header": "X"}), "0.0.0.0", "X-User")
 
 

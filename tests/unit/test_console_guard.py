@@ -141,7 +141,7 @@ async def test_a_door_that_fails_stays_shut() -> None:
 
     async with _client(Guard((), Broken())) as client:
         answer = await client.get("/")
-        assert (answer.status, await answer.text()) == (500, "This is a fault of the console. Its log tells more.")
+        assert (answer.status, await answer.text()) == (500, "This is a fault of the console. Its log says more.")
         assert HEADERS.items() <= dict(answer.headers).items()
 
 

@@ -124,7 +124,7 @@ async def test_what_is_no_question_is_answered_with_what_was_expected(
         ("/api/dead-letters?limit=0", 400, "limit: expected a number from 1 to 1000"),
         ("/api/nothing", 404, "There is no such page."),
         ("/api/quota/123", 404, "There is no such page."),
-        ("/api/explain?q=0/1", 500, "This is a fault of the console. Its log tells more."),
+        ("/api/explain?q=0/1", 500, "This is a fault of the console. Its log says more."),
     ],
 )
 async def test_who_asks_for_json_is_told_in_json_what_is_wrong(

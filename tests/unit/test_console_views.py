@@ -56,7 +56,7 @@ def _known(*lanes: LaneReport, problems: tuple[Problem, ...] = ()) -> LastReport
         (
             _known(_lane(0), problems=(Problem(code="postgres-rights", text="x"),)),
             "bad",
-            "Postgres denies the console something",
+            "The console lacks a right in Postgres",
         ),
     ],
 )
@@ -178,7 +178,7 @@ def test_rules_are_told_up_to_the_one_that_answered(code: str, rule: int | None,
     page = rendering.environment().get_template("explain.html").render(values)
     assert page.count('<li class="passed">') == passed
     assert last in page
-    assert ("The others were not asked." in page) is (rule in (5, 6))
+    assert ("Later rules were not checked." in page) is (rule in (5, 6))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from worker.tools.asyncapi.schemas import JsonSchema, schemas
 from worker.tools.common.wanted_topics import Wanted, wanted_topics
 
 Examples = Mapping[str, dict[str, object]]
-"""The valid example of each message by its label: `create`, `created`, …"""
+"""The valid example of each message, by label: `create`, `created`, …"""
 
 _PREFIX = "{prefix}"
 """The parameter of all addresses: the name of a channel and a dot, or nothing."""
@@ -53,7 +53,7 @@ def asyncapi(settings: Settings, examples: Examples) -> JsonSchema:
         },
     }
 
-    # A class a call: PyYAML keeps constructors by class, and these have the values of this call.
+    # One class per call: PyYAML keeps constructors by class, and these have the values of this call.
     class Filling(yaml.SafeLoader):
         """Knows the tags of the template."""
 

@@ -30,7 +30,7 @@ def contract_files(examples: Path, settings: Settings) -> dict[str, str]:
 
 
 def write_contract(directory: Path, settings: Settings) -> None:
-    """Write every generated file to `directory`, which has to hold the examples."""
+    """Write every generated file to `directory`, which must hold the examples."""
     for name, text in contract_files(directory / "examples", settings).items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)

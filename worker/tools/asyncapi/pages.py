@@ -21,10 +21,11 @@ workers run. [`deploy/catalogue.example.yaml`](../deploy/catalogue.example.yaml)
 
 - A row replaces the whole row of the same id, and rows that the file does not name stay as they were. A missing
   `revokedAt`, `signaturesRequiredFrom` or `closedAt`, and a missing field of a signing key, leave the stored value.
-- An unknown field, a repeated key or id, or an unexpected value refuses the whole file, each with its path (exit 1).
-  For a file that is missing, or is neither JSON nor YAML, the message names the reason or line and column (exit 2).
+- A file with an unknown field, a repeated key or id, or an unexpected value is refused as a whole. The message has
+  the path of each (exit 1). For a file that is missing, or is neither JSON nor YAML, it has the reason or line and
+  column (exit 2).
 - `load` accepts, and warns of, values without use: an unknown `subscription` or `dataType`, a default of another type
-  than its field has, or a default for a field that the template lacks.
+  than its field, or a default for a field that the template lacks.
 - A field of a new passport has the product's default, else the template's, else the company's prefill. Null and `""`
   count as no value.
 """
@@ -62,7 +63,7 @@ def _section(path: tuple[str, ...], model: type[Row]) -> Iterator[str]:
 
 
 def _expected(model: type[Row]) -> dict[str, str]:
-    """The words of each field for what it expects, from the errors about a value that no field takes."""
+    """What each field expects, in words, from the errors about a value that no field accepts."""
     names = [field.alias or name for name, field in model.model_fields.items()]
     try:
         model.model_validate(dict.fromkeys(names, object()))

@@ -120,7 +120,7 @@ _BODIES: dict[type[outcomes.Outcome], tuple[type[ResultModel], str, dict[str, An
     outcomes.ProductNotFound: (_OfRequest, "The company has no such product.", {}),
     outcomes.DailyWritesSpent: (_OfRequest, "The plan's write budget of the UTC day is spent.", {}),
 }
-"""By outcome: the members of several bodies, what this one means, and its own members between those of its row."""
+"""By outcome: the base model, the meaning of the body, and its own members between those of its row."""
 
 
 def _refusal(outcome: type[outcomes.Outcome]) -> type[BaseModel]:

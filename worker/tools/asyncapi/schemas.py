@@ -47,10 +47,10 @@ _MESSAGES = (
 
 
 class _Generator(GenerateJsonSchema):
-    """Leaves out default values, and titles that are made from field names: they only serve our own code."""
+    """Leaves out default values, and titles made from field names: they only serve our own code."""
 
     def default_schema(self, schema: WithDefaultSchema) -> JsonSchemaValue:
-        """Defaults stand for "not sent", which nobody can send: an optional field is just not required."""
+        """Defaults mean "not sent", which nobody can send: an optional field is just not required."""
         return self.generate_inner(schema["schema"])
 
     def field_title_should_be_set(self, schema: object) -> bool:

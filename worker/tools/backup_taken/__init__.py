@@ -1,1 +1,1 @@
-"""`backup-taken`: a backup job tells when its backup was taken, for `doctor` and an alert."""
+"""`backup-taken`: notes when a backup was taken, for `doctor` and an alert."""

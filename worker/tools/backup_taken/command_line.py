@@ -26,7 +26,7 @@ app = App(
 )
 
 _AT = Parameter(help="When the backup was begun (RFC 3339). Default: now.")
-# Clocks of a backup job and of Postgres may differ by so many seconds.
+# The clocks of a backup job and of Postgres may differ by this much.
 _SKEW_SECONDS = 60.0
 
 
@@ -55,13 +55,13 @@ async def _note_backup(servers: Servers, taken_at: datetime | None, author: Auth
     async def question(database: Inspection) -> BackupTakenReport | Problem:
         now = datetime.fromtimestamp(time.time() + await clock_ahead(database.connection), UTC)
         taken = taken_at or now
-        # A time in the future would stay the newest backup until then, and hide that no other one is taken.
+        # A time in the future would remain the newest backup until then, and hide that no other is taken.
         if (taken - now).total_seconds() > _SKEW_SECONDS:
             text = f"--at: expected a time that has passed, got {format_time(taken)}; Postgres has {format_time(now)}"
             return Problem(code="backup-in-future", text=text)
         arguments = {"takenAt": format_time(taken)}
-        async with operation(database.connection, BACKUP_TAKEN, author, arguments) as kept:
-            return BackupTakenReport(taken_at=taken, operation=str(kept.id))
+        async with operation(database.connection, BACKUP_TAKEN, author, arguments) as begun:
+            return BackupTakenReport(taken_at=taken, operation=str(begun.id))
 
     answer = await ask_database(servers, KEEP_OPERATIONS, question)
     if isinstance(answer, Problem):

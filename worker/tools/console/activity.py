@@ -34,7 +34,7 @@ async def activity(servers: Servers) -> ActivityReport:
 
 
 async def activity_of(connection: Connection, group_id: str) -> ActivityReport:
-    """The counts that workers of a group wrote in the last hour, summed; of refusals the `MOST_PAIRS` largest."""
+    """The sums of what workers of a group counted in the last hour; of refusals, the `MOST_PAIRS` largest."""
     current = await connection.fetchval(sql.load("this_minute", __package__))
     outcomes = await connection.fetch(sql.load("activity_outcomes", __package__), group_id, HOUR)
     refusals = await connection.fetch(sql.load("activity_refusals", __package__), group_id, HOUR, MOST_PAIRS)
@@ -54,7 +54,7 @@ def by_reason(refusals: Sequence[RefusedCompany]) -> tuple[RefusedCompany, ...]:
 
 
 def _minutes(current: datetime, outcomes: Sequence[asyncpg.Record]) -> tuple[MinuteActivity, ...]:
-    """All minutes of the hour, also empty ones. Codes of another version count as rejected."""
+    """All minutes of the hour, even empty ones. Codes of another version count as rejected."""
     counts: dict[datetime, Counter[str]] = {
         current - timedelta(minutes=age): Counter() for age in range(HOUR - 1, -1, -1)
     }

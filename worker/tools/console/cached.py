@@ -1,4 +1,4 @@
-"""Reports that pages share. Each is asked for in the background, once for all readers, and again when it is old."""
+"""Reports that pages share. Each is fetched in the background, once for all readers, and again when it is old."""
 
 import asyncio
 import time
@@ -27,9 +27,9 @@ FRESH_SECONDS = 5.0
 FRESH_QUOTAS_SECONDS = 60.0
 """The quotas of all companies scan a whole table."""
 WAIT_SECONDS = 2.0
-"""A page waits so long for a report if the last one is old, or if there is none."""
+"""The time that a page waits for a report if the last one is old, or missing."""
 LATE_SECONDS = 5.0
-"""A report is old if it should have been replaced so long ago. No page shows it as current."""
+"""A report is old if its replacement is overdue by this time. No page shows it as current."""
 NEAR_ITS_END = 0.8
 MOST_ROWS = 1_000
 NEWEST_LETTERS = 200
@@ -39,8 +39,8 @@ NEWEST_LETTERS = 200
 class LastReport(Generic[SomeReport]):
     """The last useful report, if there is one, and when the servers were asked for it (Unix seconds).
 
-    `newest` is the last report of all, perhaps without use, since a server was away; `problems` are its problems.
-    With `is_old`, all of them are old, and the servers are being asked again.
+    `newest` is the very last report, which is useless if a server was away; `problems` are its problems. With `is_old`,
+    all of these are old, and the servers are being asked again.
     """
 
     report: SomeReport | None = None
@@ -59,13 +59,13 @@ class CachedReport(Generic[SomeReport]):
         self._ask, self._seconds, self._is_useful = ask, seconds, is_useful
         self._known: LastReport[SomeReport] = LastReport()
         self._answered, self._ticked = 0.0, 0.0
-        """When the newest report came, or its failure: in Unix seconds, and by a clock that nobody sets."""
+        """When the newest report came, or its failure: in Unix seconds, and by a monotonic clock."""
         self._asking: asyncio.Task[None] | None = None
 
     async def get(self, wait: float | None = None) -> LastReport[SomeReport]:
-        """The last report. After its time a task asks for a new one.
+        """The last report. Once its time is over, a task asks for a new one.
 
-        If the last one is old, get waits for the new one, for up to `wait` seconds, and else only for a moment.
+        If the last one is old, `get` waits up to `wait` seconds for the new one, and otherwise only a moment.
         """
         wait = WAIT_SECONDS if wait is None else wait
         if self._asking is None and self._age() >= self._seconds:
@@ -75,11 +75,11 @@ class CachedReport(Generic[SomeReport]):
         return replace(self._known, is_old=self._is_old())
 
     def _is_old(self) -> bool:
-        """Whether the first reader after a quiet spell would see what was long ago."""
+        """Whether the report is outdated, as for the first reader after a quiet spell."""
         return self._age() > self._seconds + LATE_SECONDS
 
     def _age(self) -> float:
-        """Seconds since the newest answer: one clock may be set back, and the other stands while the machine sleeps."""
+        """Seconds since the newest answer: one clock may be set back, and the other stops while the machine sleeps."""
         return max(time.time() - self._answered, time.monotonic() - self._ticked)
 
     async def close(self) -> None:
@@ -92,11 +92,11 @@ class CachedReport(Generic[SomeReport]):
         began = time.time()
         try:
             report = await self._ask()
-            said, at = (report, began) if self._is_useful(report) else (self._known.report, self._known.at)
-            self._known = LastReport(said, at, report, report.problems)
-        except Exception as error:  # a fault of the console: reports contain the problems of servers
+            useful, at = (report, began) if self._is_useful(report) else (self._known.report, self._known.at)
+            self._known = LastReport(useful, at, report, report.problems)
+        except Exception as error:  # a fault of the console: problems of servers are in the report
             log.exception("console_failed")
-            problem = Problem(code=FAILED, text=f"{type(error).__name__}; the console's log tells more.")
+            problem = Problem(code=FAILED, text=f"{type(error).__name__}; the console's log says more.")
             self._known = LastReport(self._known.report, self._known.at, None, (problem,))
         finally:
             self._answered, self._ticked, self._asking = time.time(), time.monotonic(), None

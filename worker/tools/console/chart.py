@@ -1,4 +1,4 @@
-"""The numbers of a bar chart of an hour, which a template draws as SVG. X in percent, y in pixels. Pure."""
+"""Calculates a bar chart of an hour, which a template draws as SVG. X in percent, y in pixels. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from worker.tools.console.activity import ANSWERS
 from worker.tools.console.report import MinuteActivity
 
 TOP, BASE = 16.0, 150.0
-"""Top and bottom of the scale; times stand below it."""
+"""Top and bottom of the scale; times are below it."""
 _GAP = 0.25
 """Space between bars, as a share of a minute's width."""
 

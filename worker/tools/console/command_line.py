@@ -25,10 +25,10 @@ app = App(
     ),
 )
 
-_HOST = Parameter(help="The address to listen on. On others than loopback's, readers need a signed token.")
-_ALLOWED = Parameter(name="--allowed-host", help="A host name that browsers may use, beside loopback's.")
+_HOST = Parameter(help="The address to listen on. On any but a loopback address, readers need a signed token.")
+_ALLOWED = Parameter(name="--allowed-host", help="A host name that browsers may use, in addition to those of loopback.")
 _USER = Parameter(
-    help="In place of tokens: the header in which a proxy on this machine names the reader, or one that sends "
+    help="In place of tokens: the header in which a proxy names the reader. The proxy must be on this machine, or send "
     "the secret of PASSPORT_CONSOLE_PROXY_SECRET_FILE."
 )
 
@@ -44,7 +44,7 @@ def console_command(
     """Serve pages for operators and support until SIGTERM or SIGINT: lanes, activity, refusals and their reasons.
 
     The console only reads: give it a reader's role (migrate --grant-read-to). It logs who reads what. It has no
-    sign-on: put your platform's in front of it, which sends a signed token of the reader
+    sign-on: put that of your platform in front of it, to send a signed token of the reader
     (PASSPORT_CONSOLE_TOKEN_HEADER). A token's role is viewer or support.
     """
     if not 0 <= port <= 65535:
@@ -60,7 +60,7 @@ def console_command(
         raise Failed(message) from error
     guard = Guard(allowed_host, door_of(settings, host, user_header))
     if user_header is not None and settings.console_proxy_secret_file is None and not is_loopback(host):
-        warn(f"{user_header} counts only from this machine: there is no PASSPORT_CONSOLE_PROXY_SECRET_FILE")
+        warn(f"{user_header} counts only from this machine: PASSPORT_CONSOLE_PROXY_SECRET_FILE is not set")
 
     async def serve() -> None:
         stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Who reads the console: anybody on this machine, whom a proxy names, or whom a signed token names."""
+"""Finds out who reads the console: anybody on this machine, or the person whom a proxy or a signed token names."""
 
 import asyncio
 import hmac
@@ -25,16 +25,16 @@ _SECRET_SETTING = "PASSPORT_CONSOLE_PROXY_SECRET_FILE"
 KEYS_SECONDS = 3.0
 """Time that a request waits for the keys of tokens."""
 CLOCK_SECONDS = 30.0
-"""A token may begin so much later by the issuer's clock."""
+"""The issuer's clock may be this much ahead: a token may begin later than now."""
 _NAMES = ("email", "preferred_username", "sub")
 _LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A person at the console. `name` is None on this machine, `role` is None where a token lists neither.
+    """A person at the console. `name` is None on this machine, `role` is None if a token lists neither role.
 
-    `subject` is the issuer's own id of the person: people may be able to change their names.
+    `subject` is the issuer's id of the person: people may be able to change their names.
     """
 
     name: str | None = None
@@ -43,7 +43,7 @@ class Reader:
 
     @property
     def sees_companies(self) -> bool:
-        """Companies, commands and dead letters, too."""
+        """Whether the reader may see companies, commands and dead letters, too."""
         return self.role == "support"
 
 
@@ -65,29 +65,29 @@ class Door(Protocol):
 
 
 class OpenDoor:
-    """Lets in everybody. For a console that only this machine can reach."""
+    """Lets everybody in, for a console that only this machine can reach."""
 
     async def reader(self, request: web.Request, needed: Role) -> Reader | Refused:
-        """Nobody in particular."""
+        """A reader without a name."""
         return Reader()
 
 
 @dataclass(frozen=True, slots=True)
 class NamedByProxy:
-    """Believes the user header of a proxy on this machine, or of one that knows the secret. No token proves it.
+    """Believes the user header of a proxy on this machine, or of one that knows the secret. No token is needed.
 
-    `secret_file` has a secret a line. It is read for each request, so that a secret may change.
+    `secret_file` has one secret per line. It is read for each request, so that secrets may change.
     """
 
     header: str
     secret_file: str | None = None
 
     async def reader(self, request: web.Request, needed: Role) -> Reader | Refused:
-        """The reader, as the proxy says. Nobody if the header is repeated: a browser may have sent one of them."""
+        """The reader whom the proxy names. Refused if the header is repeated: one may come from the browser."""
         if not (is_loopback(request.remote or "") or self._knows_secret(request)):
             return Refused(
                 401,
-                f"{self.header} counts only from the console's own machine, or beside the right {SECRET_HEADER}. "
+                f"{self.header} counts only from the console's own machine, or with the right {SECRET_HEADER}. "
                 f"Set {_SECRET_SETTING} here and have the sign-on send the secret.",
             )
         users = request.headers.getall(self.header, [])
@@ -126,7 +126,7 @@ class SignedByIssuer:
         if not (location and issuer and audience):
             raise BadUsage(
                 "expected PASSPORT_CONSOLE_JWKS, PASSPORT_CONSOLE_ISSUER and PASSPORT_CONSOLE_AUDIENCE: they say whose "
-                "tokens open this console. Without tokens, it can listen on loopback, or believe --user-header"
+                "tokens open this console. Without tokens, it can listen on loopback, or trust --user-header"
             )
         any_type = settings.console_allow_any_typ
         self._header, self._claim = header, settings.console_roles_claim
@@ -143,11 +143,11 @@ class SignedByIssuer:
         )
 
     async def reader(self, request: web.Request, needed: Role) -> Reader | Refused:
-        """The reader, as the token says."""
+        """The reader whom the token names."""
         sent = request.headers.getall(self._header, [])
         if len(sent) != 1:
             how = "sent no token" if not sent else "sent the token twice"
-            return Refused(401, f"The sign-on in front of this console {how}. It belongs into {self._header}.")
+            return Refused(401, f"The sign-on in front of this console {how}. It belongs in {self._header}.")
         token = _without_scheme(sent[0])
         try:
             person = await self._verified(token)
@@ -167,7 +167,7 @@ class SignedByIssuer:
         return self._with_role(person, needed)
 
     async def _verified(self, token: str) -> _Person | None:
-        """Waits while the keys are being read. Raises `KeysUnavailable`."""
+        """The person of a token. Waits while the keys are being read. Raises `KeysUnavailable`."""
         deadline = time.monotonic() + KEYS_SECONDS
         while True:
             try:
@@ -201,10 +201,10 @@ class SignedByIssuer:
 
 
 def door_of(settings: Settings, host: str, user_header: str | None) -> Door:
-    """The door that settings and options ask for. Raises `BadUsage` if it would stand open to other machines."""
+    """The door that settings and options ask for. Raises `BadUsage` if it would be open to other machines."""
     if user_header is not None:
         if settings.console_token_header is not None:
-            raise BadUsage("--user-header: expected it without PASSPORT_CONSOLE_TOKEN_HEADER, which proves more")
+            raise BadUsage("--user-header: expected no PASSPORT_CONSOLE_TOKEN_HEADER with it, since tokens prove more")
         return NamedByProxy(user_header, settings.console_proxy_secret_file)
     if settings.console_token_header is None and is_loopback(host):
         return OpenDoor()
@@ -212,10 +212,10 @@ def door_of(settings: Settings, host: str, user_header: str | None) -> Door:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, or the name `localhost`, is of this machine alone."""
+    """Whether this is a loopback address, or the name `localhost`."""
     with suppress(ValueError):
         address = ipaddress.ip_address(host)
-        # A socket for both families shows IPv4 peers as ::ffff:127.0.0.1, which Python 3.11 takes for no loopback.
+        # A socket for both families shows IPv4 peers as ::ffff:127.0.0.1, which is no loopback to Python 3.11.
         return (getattr(address, "ipv4_mapped", None) or address).is_loopback
     return host == "localhost"
 

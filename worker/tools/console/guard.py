@@ -34,20 +34,20 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 ANSWER_SECONDS = 10.0
-_FAULT = "This is a fault of the console. Its log tells more."
+_FAULT = "This is a fault of the console. Its log says more."
 _TEXTS = {404: "There is no such page.", 405: "This console only reads."}
 _LONGEST_PATH = 800
 READER = web.RequestKey("reader", Reader)
-"""Where a request keeps its `Reader`, if it is known."""
+"""The key under which a request keeps its `Reader`, if that is known."""
 VIEWER_PATHS = frozenset({"/", "/api/lanes", "/api/activity"})
-"""Paths that a viewer may read: lanes and counts. Everything else needs the role support, also what is added later."""
+"""Paths that a viewer may read: lanes and counts. All others need the role support, including those added later."""
 
 ErrorPage = Callable[[web.Request, int, str], web.StreamResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """`hosts` are allowed host names beside loopback's. The `door` finds out who reads."""
+    """`hosts` are allowed host names in addition to those of loopback. The `door` finds out who reads."""
 
     hosts: Collection[str] = ()
     door: Door = field(default_factory=OpenDoor)
@@ -56,7 +56,7 @@ class Guard:
         """Who reads, or why the request is refused."""
         if request.path == ALIVE:
             return Reader()
-        # A stranger's page may lead its own name to this address (DNS rebinding). Where two names come, a proxy in
+        # A stranger's page may point its own name to this address (DNS rebinding). If two names come, a proxy in
         # front may have checked the other one.
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or _without_port(hosts[0]) not in {*LOOPBACK, *map(str.lower, self.hosts)}:

@@ -38,7 +38,7 @@ _MOST_SHOWN = 12
 """Rows of a panel."""
 _NEWEST_REFUSALS = 50
 _BOUND = Bound(5_000, 20_000_000, 2.0)
-"""The refusals that a page reads at most: the verb reads more."""
+"""The most refusals that a page reads; the verb reads more."""
 _AGES = {
     "15m": ("15 minutes ago", timedelta(minutes=15)),
     "1h": ("an hour ago", timedelta(hours=1)),
@@ -170,10 +170,10 @@ class Pages:
         company = request.match_info["id"].lower()
         quota, activity = await asyncio.gather(self._quota(request), self._cached.activity.get())
         rows = activity.report.refusals if activity.report else ()
-        own = [row for row in rows if row.company == company]
+        refused = [row for row in rows if row.company == company]
         status = 404 if any(problem.code == COMPANY_UNKNOWN for problem in quota.problems) else 200
         return self._page(
-            request, "company.html", status=status, id=company, report=quota, refusals=own, activity=activity
+            request, "company.html", status=status, id=company, report=quota, refusals=refused, activity=activity
         )
 
     async def activity(self, request: web.Request) -> web.Response:

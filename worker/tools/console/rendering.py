@@ -19,7 +19,7 @@ from worker.tools.common.records import masked
 from worker.tools.console.verdict import SERVERS
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
-_FEWEST = 2  # of a unit: 70 s tells more than 1 min
+_FEWEST = 2  # of a unit: 70 s says more than 1 min
 PRODUCT = "passport-worker"
 _CODE = re.compile("`([^`]+)`")
 
@@ -83,7 +83,7 @@ def day_time(at: datetime) -> str:
 
 
 def query(values: Mapping[str, str | None]) -> str:
-    """A query with the values that are set; empty where none is."""
+    """A query with the values that are set; empty if none is."""
     given = {name: value for name, value in values.items() if value}
     return f"?{urlencode(given)}" if given else ""
 

@@ -43,5 +43,5 @@ class ActivityReport(Report):
 
     @property
     def last_minute(self) -> MinuteActivity | None:
-        """The last whole minute. Behind the current one stand those of workers whose clocks are ahead."""
+        """The last whole minute. After the current one come those of workers whose clocks are ahead."""
         return self.minutes[HOUR - 2] if len(self.minutes) >= HOUR else None

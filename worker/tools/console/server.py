@@ -28,7 +28,7 @@ _LONGEST_HEADER = 16 * 1024
 _LIMITS = (
     "SET application_name = 'passport-worker console'; SET default_transaction_read_only = on; "
     "SET statement_timeout = '2s'; SET lock_timeout = '2s'; SET jit = off; "
-    # All questions but one are look-ups. A plan for other arguments, or for a table that was small, must not scan it.
+    # All questions but one are look-ups: no plan, such as one made while a table was small, may scan a table.
     "SET plan_cache_mode = force_custom_plan; SET enable_seqscan = off"
 )
 
@@ -72,7 +72,7 @@ async def serving(settings: Settings, host: str, port: int, guard: Guard) -> Asy
     app = web.Application(middlewares=[guard.middleware(pages.error)])
     app.router.add_get(ALIVE, _alive)
     app.router.add_routes(pages.routes())
-    # A route a file: no path of a request is looked up on the disk, also none that no file can have.
+    # One route per file: no path of a request is ever looked up on the disk.
     for file in _STATIC.iterdir():
         app.router.add_get(f"{STATIC}{file.name}", partial(_file, file))
     # The guard logs each request, with API keys masked. aiohttp's own log would repeat what somebody typed.

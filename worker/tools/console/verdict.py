@@ -14,8 +14,8 @@ LATE_SECONDS = 60.0
 SERVERS = {
     servers.KAFKA_AWAY: "Kafka is away",
     servers.POSTGRES_AWAY: "Postgres is away",
-    servers.KAFKA_DENIES: "Kafka denies the console something",
-    servers.POSTGRES_DENIES: "Postgres denies the console something",
+    servers.KAFKA_DENIES: "The console lacks a right in Kafka",
+    servers.POSTGRES_DENIES: "The console lacks a right in Postgres",
     servers.TOPICS_MISSING: "Kafka lacks a topic",
     servers.SCHEMA_DIFFERS: "The database has another version's schema",
     FAILED: "The console has failed",
@@ -25,7 +25,7 @@ SERVERS = {
 
 @dataclass(frozen=True, slots=True)
 class LaneVerdict:
-    """A state in a few words, with the lanes that are in it."""
+    """A state in a few words, with its lanes."""
 
     level: Level
     title: str
@@ -34,9 +34,9 @@ class LaneVerdict:
 
 
 def verdicts(known: LastReport[LanesReport], age: str) -> tuple[LaneVerdict, ...]:
-    """The worst first. If nothing is wrong, a single one says so.
+    """The verdicts, worst first. If nothing is wrong, a single one says so.
 
-    An old report gives no good verdict, and the first one says how old it is (`age`).
+    An old report gives no good verdict, and the first verdict says how old it is (`age`).
     """
     lanes = tuple(lane for lane in known.report.lanes if lane.state != "not-served") if known.report else ()
     away = [
@@ -62,7 +62,7 @@ def _of_lanes(lanes: tuple[LaneReport, ...]) -> Iterable[LaneVerdict]:
         )
     if unowned := tuple(lane for lane in lanes if lane.state != "halted" and lane.advice):
         yield LaneVerdict("bad", f"{_count(unowned, total)} without a worker", UNOWNED, unowned)
-    # A lane that never ran and has a worker waits for being opened.
+    # A lane that never ran but has a worker is about to be opened.
     taken = (lane for lane in lanes if lane.state in ("behind", "never-run") and not lane.advice)
     late = tuple(lane for lane in taken if (lane.lag_seconds or 0) > LATE_SECONDS)
     if late:

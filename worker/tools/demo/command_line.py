@@ -15,10 +15,10 @@ from worker.tools.cli.running import run_async, settings_with_warnings
 app = App(name="demo", help_epilogue=examples("demo", "demo --keep"))
 
 _COMMANDS = Parameter(help="Number of commands to publish.")
-_KEEP = Parameter(help="Then go on slowly until Ctrl-C, and print what you can try meanwhile.")
-_USE = Parameter(help="Use the Kafka and the PostgreSQL of your PASSPORT_* variables, and leave there what it made.")
+_KEEP = Parameter(help="Then continue slowly until Ctrl-C, and print what you can try meanwhile.")
+_USE = Parameter(help="Use the Kafka and PostgreSQL of your PASSPORT_* variables. What the demo creates stays there.")
 _YES = Parameter(help="With --use-environment: do not ask.")
-_LIVE = Parameter(help="Draw a progress bar on a terminal; else a line a second.", negative="--no-live")
+_LIVE = Parameter(help="Draw a progress bar on a terminal; else print a line per second.", negative="--no-live")
 
 
 @app.default
@@ -51,7 +51,7 @@ def demo(
 
 
 def _agree(settings: Settings, console: Console, commands: int, yes: bool) -> None:
-    """Name the servers, and what the demo does to them. Raises `BadUsage` or `Failed` unless somebody agrees."""
+    """Name the servers, and what the demo does to them. Raises `BadUsage` or `Failed` unless the user agrees."""
     from worker.tools.demo.stage import say
 
     named = {
@@ -66,12 +66,12 @@ def _agree(settings: Settings, console: Console, commands: int, yes: bool) -> No
         f"  Kafka: {settings.kafka_bootstrap_servers}, commands {settings.topic_commands}, group {settings.group_id}",
         f"  PostgreSQL: {settings.database.place}",
         "It creates topics, migrates the database, and loads six sample companies, whose API keys everybody knows. "
-        f"It publishes {commands:,} commands, and its worker joins the group. All that it made stays there.",
+        f"It publishes {commands:,} commands, and its worker joins the group. All of this stays there.",
     )
     if yes:
         return
     if not sys.stdin.isatty():
         raise BadUsage("--use-environment: add --yes to agree; without a terminal the demo cannot ask you")
-    console.print("Go on? [y/N] ", end="")
+    console.print("Continue? [y/N] ", end="")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failed("stopped; nothing was changed")

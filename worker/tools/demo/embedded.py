@@ -29,11 +29,11 @@ class ServerMissing(Exception):
 
 
 _recent_ports: deque[int] = deque(maxlen=1000)
-"""Ports that were handed out; their servers may not have started yet."""
+"""Ports that were returned; their servers may not have started yet."""
 
 
 def free_port() -> int:
-    """A free TCP port on loopback, below the ports of outgoing connections, which could take a killed server's port."""
+    """A free TCP port on loopback, not among those of outgoing connections, which could take a killed server's port."""
     for port in random.sample(range(20_000, 32_000), 100):
         if port in _recent_ports:
             continue
@@ -73,18 +73,18 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Process id. The server has to be running."""
+        """Process id. The server must be running."""
         assert self._process is not None, f"{self.name} does not run"
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs. The server has to be started."""
+        """None while it runs. The server must have been started."""
         assert self._process is not None, f"{self.name} does not run"
         return self._process.poll()
 
     def assert_running(self) -> None:
-        """Raises `ServerFailed`, with the end of the log, if the server has ended unasked."""
+        """Raises `ServerFailed`, with the end of the log, if the server has ended by surprise."""
         if self.exit_code is not None:
             raise ServerFailed(f"{self.name} ended with exit code {self.exit_code}:\n{self.log_tail()}")
 
@@ -104,11 +104,11 @@ class ServerProcess:
         deadline = time.monotonic() + START_SECONDS
         try:
             while process.poll() is None and time.monotonic() < deadline:
-                if self.is_serving() and process.poll() is None:  # if it has ended, another server answers at this port
+                if self.is_serving() and process.poll() is None:  # if it has ended, another server has this port
                     return self
                 time.sleep(0.05)
             raise ServerFailed(f"{self.name} did not start:\n{self.log_tail()}")
-        except BaseException:  # also Ctrl-C: `with` is not entered yet, so nobody else would stop it
+        except BaseException:  # even Ctrl-C: `with` is not entered yet, so nothing else would stop the server
             self.kill()
             raise
 
@@ -180,14 +180,14 @@ def _signal_all(family: list[int], how: signal.Signals) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process runs. A zombie counts as gone: it holds nothing any more."""
+    """Whether a process runs. A zombie counts as gone: it no longer holds anything."""
     with suppress(OSError):
         return _state(Path(f"/proc/{pid}")) not in "ZX"
     return False
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether no thread of it runs. A busy thread may go on for a moment after the signal."""
+    """Whether no thread of it runs. A busy thread may run for a moment after the signal."""
     with suppress(OSError):
         return all(_state(thread) in "TtZX" for thread in Path(f"/proc/{pid}/task").iterdir())
     return True
@@ -199,10 +199,10 @@ def _state(task: Path) -> str:
 
 
 def _descendants(pid: int) -> list[int]:
-    """All descendants. PostgreSQL's backends have sessions of their own, so a process group is not enough."""
+    """All descendants. Each backend of PostgreSQL has its own session, so a process group is not enough."""
     try:
         listed = [(thread / "children").read_text() for thread in Path(f"/proc/{pid}/task").iterdir()]
-    except OSError:  # it ended meanwhile, or this is not Linux: the parent alone must do
+    except OSError:  # it ended meanwhile, or this is not Linux: only the parent is known
         return []
     children = [int(child) for child in " ".join(listed).split()]
     return children + [grandchild for child in children for grandchild in _descendants(child)]
@@ -243,7 +243,7 @@ class EmbeddedPostgres(ServerProcess):
             let_others_reach(self._bin)
         options = ["-U", "postgres", "--auth=trust", "--encoding=utf8", "--locale=C"]
         command = [str(self._bin / "initdb"), "-D", str(self._data), *options]
-        # Ctrl-C at a terminal reaches all of its processes. Without a session of its own, initdb would end by it.
+        # Ctrl-C at a terminal reaches all of its processes, and would end initdb unless that has its own session.
         made = subprocess.run(
             command,
             capture_output=True,
@@ -263,7 +263,7 @@ class EmbeddedPostgres(ServerProcess):
         return [str(self._bin / "postgres"), "-D", str(self._data), *options]
 
     def is_serving(self) -> bool:
-        """Whether it accepts queries. It says so in its data directory; at its port another server may answer."""
+        """Whether it accepts queries, as its data directory says: another server may answer at its port."""
         with suppress(OSError):
             noted = (self._data / "postmaster.pid").read_text().split()
             return noted[:1] == [str(self.pid)] and noted[-1:] == ["ready"]
@@ -291,7 +291,7 @@ class EmbeddedBroker(ServerProcess):
         return f"{HOST}:{self.port}"
 
     def command(self) -> list[str]:
-        """The packaged binary. Its console script would be one more process in between."""
+        """The packaged binary. The package's script would add a process in between."""
         binary = package_folder("noida_db") / "noida-db"
         if not os.access(binary, os.X_OK):
             binary.chmod(0o755)

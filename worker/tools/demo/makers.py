@@ -1,4 +1,4 @@
-"""The companies of the sample catalogue, as their own systems know them: raw API key, products, GTINs."""
+"""The companies of the sample catalogue, as their own systems know them: with API key, products and GTINs."""
 
 from dataclasses import dataclass
 from importlib.resources import files

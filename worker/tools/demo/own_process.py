@@ -1,4 +1,4 @@
-"""Commands of `passport-worker` in processes of their own, as in production: Ctrl-C, loops and logs stay apart."""
+"""Runs commands of `passport-worker` in separate processes, as in production: Ctrl-C, loops and logs stay apart."""
 
 import http.client
 import os
@@ -15,7 +15,7 @@ _USUAL_CONSOLE_PORT = 8090
 
 
 class OwnProcess(ServerProcess):
-    """`python -m worker` by the Python that runs us. `changes` are added to our environment."""
+    """`python -m worker`, run by this Python. `changes` are added to this process's environment."""
 
     def __init__(
         self, name: str, folder: Path, port: int, arguments: Sequence[str], changes: Mapping[str, str]
@@ -52,7 +52,7 @@ class WorkerProcess(OwnProcess):
 
 
 class ConsoleProcess(OwnProcess):
-    """The console, at its usual port where that is free."""
+    """The console, at its usual port if that is free."""
 
     def __init__(self, changes: Mapping[str, str], folder: Path) -> None:
         port = _USUAL_CONSOLE_PORT

@@ -1,4 +1,4 @@
-"""A run of the stream: factories publish, a watcher counts results, and it ends when every command has a result."""
+"""Plays the stream: factories publish, and a watcher counts results until every command has one."""
 
 import asyncio
 import random
@@ -21,24 +21,24 @@ from worker.tools.demo.script import Command, Script
 
 STREAM_SECONDS = 15.0
 SLOWEST, FASTEST = 60.0, 1000.0
-"""Commands a second: a pace that a person can follow."""
+"""Commands per second: a pace that a person can follow."""
 ENDLESS_RATE = 2.0
-"""Commands a second of a stream without end, which leaves the machine to other work."""
+"""Commands per second of an endless stream, which leaves the machine to other work."""
 _AHEAD_SECONDS = 0.01
 
 PATIENCE_SECONDS = 20.0
-"""Without any news, missing results count as lost."""
+"""Missing results count as lost after this time without any news."""
 
 CLOSE_SECONDS = 5.0
-"""aiokafka waits without bounds for a broker that is away."""
+"""A limit, since aiokafka waits forever for a broker that is away."""
 
 _MOST_EARLY = 10_000
 
 
 class Play:
-    """Enter it to start the stream, and leave it when `is_over` returns True. `count` None: a slow stream without end.
+    """Enter it to start the stream, and leave it when `is_over` returns True. `count` None: a slow endless stream.
 
-    A stream without end never counts results as lost, since somebody may stop the worker.
+    An endless stream never counts results as lost, since somebody may stop the worker.
     """
 
     def __init__(self, settings: Settings, count: int | None, stopping: asyncio.Event) -> None:
@@ -53,7 +53,7 @@ class Play:
         self._topic, self._stopping = settings.topic_commands, stopping
         self._chance = random.Random()
         self._script = Script(makers(), f"{self._chance.getrandbits(24):06x}", self._chance)
-        # Idempotent, so that a retry after a lost acknowledgement makes no second command.
+        # Idempotent, so that a retry after a lost acknowledgement sends no second command.
         self._producer = AIOKafkaProducer(**client_options(settings), enable_idempotence=True)
         self._watcher = ResultWatcher(settings)
         self._unanswered: dict[str, Command] = {}
@@ -130,7 +130,7 @@ class Play:
 
     def _appended(self, command: Command, done: "asyncio.Future[RecordMetadata]") -> None:
         if done.cancelled() or done.exception() is not None:
-            return  # the delivery stays in the set, where `_publish` meets its error
+            return  # the delivery stays in the set, from which `_publish` gets its error
         self._deliveries.discard(done)
         where = done.result()
         self.published += 1
@@ -149,7 +149,7 @@ class Play:
                     self._note(cause, outcome)
                 else:
                     self._early[cause] = outcome
-                    if len(self._early) > _MOST_EARLY:  # others' commands, which nobody asks for
+                    if len(self._early) > _MOST_EARLY:  # results of other producers' commands
                         del self._early[next(iter(self._early))]
 
     def _note(self, cause: str, outcome: tuple[int, str]) -> None:
@@ -161,7 +161,7 @@ class Play:
 
 
 def outcome_of(record: ResultRecord) -> tuple[int, str]:
-    """Status and code of a result. On a shared cluster it may be anybody's, so every outcome has to be known."""
+    """Status and code of a result. On a shared cluster it may be anybody's, so it may have any outcome."""
     body = {} if record.kind is Kind.CREATED else body_of_value(record.value or b"")  # bodies are slow to read
     outcome = outcome_class(record.kind, body, replayed=record.is_replayed)
     if outcome is None:

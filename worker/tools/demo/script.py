@@ -41,7 +41,7 @@ _GARBAGE: tuple[bytes | None, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A passport that a maker asks for."""
+    """A maker's request for a passport."""
 
     maker: Maker
     line: Line
@@ -50,7 +50,7 @@ class Order:
 
     @property
     def serial(self) -> str:
-        """The serial number asked for."""
+        """The requested serial number."""
         gs1 = self.body["gs1"]
         assert isinstance(gs1, dict)
         return str(gs1["serialNumber"])

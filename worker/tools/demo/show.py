@@ -1,4 +1,4 @@
-"""`passport-worker demo`: set the stage, play the stream, audit the results, and go on slowly where somebody asks."""
+"""`passport-worker demo`: sets the stage, plays the stream, audits the results, and continues slowly with --keep."""
 
 import asyncio
 import os
@@ -30,12 +30,12 @@ from worker.tools.demo.own_process import ConsoleProcess
 from worker.tools.demo.play import ENDLESS_RATE, Play
 from worker.tools.demo.stage import Interrupted, Stage, Telling, say, stage, start, temporary_folder
 
-HOW_TO_KEEP = "`passport-worker demo --keep` goes on until Ctrl-C, with commands to try."
+HOW_TO_KEEP = "`passport-worker demo --keep` continues until Ctrl-C, with commands to try."
 RUN_AGAIN = "passport-worker run"
 
 _SHEET_ROWS = 5
 _FORGET = f"unset {PREFIX} $(env | grep -oE '^({PREFIX}|PG)[A-Z0-9_]*')"
-"""A line of any shell: variables of the other terminal may lead to other servers."""
+"""A line for any shell: variables of the other terminal may lead to other servers."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _REFRESH_SECONDS = 0.1
@@ -43,7 +43,7 @@ _REFRESH_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of the command line. Not `embedded`: on the servers of the settings."""
+    """The options of the command line. Unless `embedded`, the demo uses the servers of the settings."""
 
     commands: int
     keep: bool
@@ -118,13 +118,13 @@ async def _demo(settings: Settings, console: Console, options: Options, interrup
         async with Play(set_up.settings, None, interruption.asked) as slow_play:
             say(console, *_things_to_try(set_up, folder, play, options))
             say(console, f"The console is at {console_page.url}, and metrics at {set_up.worker.url}/metrics")
-            say(console, f"Factories go on, with {ENDLESS_RATE:g} commands a second, until Ctrl-C.")
-            await _go_on(set_up, console, slow_play, interruption, embedded=options.embedded)
+            say(console, f"Factories continue, with {ENDLESS_RATE:g} commands per second, until Ctrl-C.")
+            await _keep_playing(set_up, console, slow_play, interruption, embedded=options.embedded)
             say(console, "Ending …")
 
 
 def _counts(play: Play) -> str:
-    """Short enough for a line of 80 columns, beside a bar."""
+    """Counts, short enough to fit beside a bar in 80 columns."""
     counts = {"created": play.outcomes[201, CREATED], "replayed": play.outcomes[201, REPLAYED]}
     counts["refused"] = play.answered - sum(counts.values())
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
@@ -151,7 +151,7 @@ async def _audited(settings: Settings, play: Play) -> str:
     audited = sum(lane.commands for lane in report.lanes)
     problems = [f"{problem.place}: {problem.code}, {problem.text}" for problem in report.problems]
     if audited < play.published:
-        problems.append(f"the audit met only {audited:,} of {play.published:,} commands")
+        problems.append(f"the audit found only {audited:,} of {play.published:,} commands")
     if problems:
         raise Failed(f"the promise is broken: {'; '.join(problems)}")
     return f"Promise kept: {audited:,} commands, one result each (`passport-worker audit`)."
@@ -167,7 +167,7 @@ def _things_to_try(set_up: Stage, folder: Path, play: Play, options: Options) ->
     rows = [("productId", "gs1.gtin", "gs1.serialNumber"), *rows, (other.product_id, line.gtin, f"{lot}-{_SHEET_ROWS}")]
     sheet.write_text("".join(f"{','.join(row)}\n" for row in rows), encoding="utf-8")
     code = "serial-exists" if "serial-exists" in play.examples else next(iter(play.examples))
-    where = "" if options.embedded else ", which has your PASSPORT_* variables as this one has"
+    where = "" if options.embedded else ", with the same PASSPORT_* variables as this one"
     yield from (f"Try it. First, in another terminal{where}:", f"  . {quote(str(settings_file))}", "")
     yield f"Submit a sheet of {maker.name}, whose last row names another maker's product:"
     yield from (f"  passport-worker submit {quote(str(sheet))}", "")
@@ -182,10 +182,10 @@ def _things_to_try(set_up: Stage, folder: Path, play: Play, options: Options) ->
 def write_settings(file: Path, exports: Iterable[str], *, embedded: bool) -> None:
     """Write the lines of a shell that lead another terminal to the servers of the demo.
 
-    The file takes the worker's settings from the environment, but no password. A user's own API key is no setting.
+    The file repeats the worker's settings of this environment, but no password. A user's own API key is no setting.
     """
     lines = [f"export PATH={quote(str(Path(sys.executable).parent))}:$PATH", *exports]
-    if embedded:  # else the other terminal has passwords of the environment, which belong into no file
+    if embedded:  # else the other terminal has the same variables, with passwords, which belong in no file
         taken = {name for name in VARIABLES if not name.endswith("_PASSWORD")}
         ours = [f"export {name}={quote(value)}" for name, value in os.environ.items() if name in taken]
         lines = [_FORGET, *ours, *lines]
@@ -193,7 +193,9 @@ def write_settings(file: Path, exports: Iterable[str], *, embedded: bool) -> Non
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-async def _go_on(set_up: Stage, console: Console, play: Play, interruption: Interruption, *, embedded: bool) -> None:
+async def _keep_playing(
+    set_up: Stage, console: Console, play: Play, interruption: Interruption, *, embedded: bool
+) -> None:
     """Wait for Ctrl-C. Meanwhile somebody may stop the worker, and start another one by hand."""
     has_ended = False
     while not interruption.asked.is_set() and not play.is_over():
@@ -204,14 +206,14 @@ async def _go_on(set_up: Stage, console: Console, play: Play, interruption: Inte
             has_ended = True
             if code < 0 and embedded:
                 await _leave_for(set_up.settings)
-            say(console, f"The worker has ended with exit code {code}; all else goes on. Start another: {RUN_AGAIN}")
+            say(console, f"The worker has ended with exit code {code}; the rest runs on. Start another: {RUN_AGAIN}")
         await asyncio.sleep(_REFRESH_SECONDS)
 
 
 async def _leave_for(settings: Settings) -> None:
-    """Leave the group in place of a worker that was killed. Raises `CLUSTER_ERRORS`.
+    """Leave the group on behalf of a killed worker. Raises `CLUSTER_ERRORS`.
 
-    Kafka drops a member without heartbeats. The embedded broker keeps it, so that the next worker would get no lane.
+    Kafka drops a member without heartbeats. The embedded broker keeps it, and the next worker would get no lane.
     """
     cluster = Cluster(settings)
     try:

@@ -33,22 +33,22 @@ _TOPICS = ("commands", "created", "overage_required", "conflict", "rejected")
 
 
 def ignore_other_servers(console: Console, verb: str, advice: str = "") -> None:
-    """Drop the variables that lead to other servers, and say so. Our child processes would inherit them, too."""
+    """Drop the variables that lead to other servers, and say so. Child processes would inherit them, too."""
     ignored = sorted(name for name in os.environ if name.upper().startswith(_FOREIGN))
     for variable in ignored:
         del os.environ[variable]
     if ignored:
-        say(console, f"{', '.join(ignored)}: ignored, since the {verb} starts servers of its own.{advice}")
+        say(console, f"{', '.join(ignored)}: ignored, since the {verb} starts its own servers.{advice}")
 
 
 def say(console: Console, *lines: str) -> None:
-    """Print lines. A terminal wraps prose between words; piped output has no width; commands, indented, are copied."""
+    """Print lines. A terminal wraps prose between words, but not indented lines, which are commands to copy."""
     for line in lines:
         console.print(line, soft_wrap=line.startswith("  ") or not console.is_terminal)
 
 
 class Interrupted(Exception):
-    """A signal came before everything was up."""
+    """A signal came before everything had started."""
 
 
 class Telling:
@@ -74,7 +74,7 @@ class Telling:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The servers that run now. `environment` holds the settings that the stage has chosen, by variable."""
+    """The running servers. `environment` has the settings that the stage has chosen, by variable."""
 
     settings: Settings
     worker: WorkerProcess
@@ -82,7 +82,7 @@ class Stage:
     environment: dict[str, str]
 
     def exports(self, api_key: str | None, channel: str = "") -> Iterator[str]:
-        """Shell lines for programs beside the worker: servers, also as `schemas/clients` name them, topics, API key.
+        """Shell lines for other programs: servers, also under the names in `schemas/clients`, topics, and API key.
 
         Programs get the topics of one channel, under the names of the default channel's settings.
         """
@@ -98,7 +98,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(  # noqa: PLR0913 - both verbs say all of it
+async def stage(  # noqa: PLR0913 - both verbs give all of them
     given: Settings,
     catalogue: Catalogue,
     folder: Path,
@@ -109,7 +109,7 @@ async def stage(  # noqa: PLR0913 - both verbs say all of it
 ) -> AsyncIterator[Stage]:
     """Set everything up in a folder, and take down what was started here, whatever happens.
 
-    Not `embedded`: on the servers of the settings. Raises `ServerMissing` before anything has started,
+    Unless `embedded`, it uses the servers of the settings. Raises `ServerMissing` before anything has started,
     `ServerFailed`, `CatalogueError` and `Interrupted`.
     """
     async with AsyncExitStack() as stack:
@@ -128,7 +128,7 @@ async def stage(  # noqa: PLR0913 - both verbs say all of it
                 "kafka_security_protocol": "PLAINTEXT",
                 "topic_replication": "1",
             }
-        changes["http_port"] = str(free_port())  # a worker of the environment may have its port
+        changes["http_port"] = str(free_port())  # another worker may have the default port
         settings = Settings(**{**given.model_dump(exclude_unset=True), **changes})
         await tell("migrating the database, loading the catalogue", _prepare_database(settings, catalogue))
         await tell("creating topics", _create_topics(settings))
@@ -144,7 +144,7 @@ async def stage(  # noqa: PLR0913 - both verbs say all of it
 
 async def start(stack: AsyncExitStack, tell: Telling, name: str, server: ServerProcess) -> None:
     """Start a server, which stops with the stack. Raises `ServerFailed` and `Interrupted`."""
-    # Before the start: `tell` raises `Interrupted` where a signal came, and the server runs by then.
+    # Before the start: `tell` raises `Interrupted` after a signal, when the server runs already.
     stack.callback(server.stop)
     await tell(f"starting {name}", _in_thread(server))
 
@@ -161,7 +161,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def _open_folder() -> Path:
-    """The system's temporary folder, unless it lies in a private home, which we must not open to others."""
+    """The system's temporary folder, unless it is in a private home, which must not be opened to others."""
     candidates = [Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")]
     for folder in candidates:
         if os.access(folder, os.W_OK) and all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents)):

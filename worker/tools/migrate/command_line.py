@@ -30,14 +30,14 @@ app = App(
     name="migrate",
     help_epilogue=examples("migrate --plan", "migrate --grant-to passport_worker"),
 )
-_POOLERS = "Let `migrate` connect to PostgreSQL itself, or to a pool of sessions: deploy/move.md, PgBouncer."
+_POOLERS = "Let `migrate` connect to PostgreSQL directly, or to a pool of sessions: see PgBouncer in deploy/move.md."
 
 
 @app.default
 def migrate_command(
     *,
     plan_only: Annotated[
-        bool, Parameter(name="--plan", help="Only print what would be done, what it locks, how long.")
+        bool, Parameter(name="--plan", help="Only print what would be done, what it locks, and how long it takes.")
     ] = False,
     as_json: AsJson = False,
     tries: Annotated[
@@ -46,16 +46,16 @@ def migrate_command(
     ] = Patience().tries,
     grant_to: Annotated[str | None, Parameter(help="Grant this role the rights that `run` needs.")] = None,
     grant_read_to: Annotated[
-        str | None, Parameter(help="Grant this role the rights to read everything but hashes of API keys.")
+        str | None, Parameter(help="Grant this role the rights to read everything except hashes of API keys.")
     ] = None,
     acting: AuthorOptions = AuthorOptions(),
 ) -> None:
     """Bring the database to this version's schema. Safe to repeat, and to start several times at once.
 
-    Workers go on meanwhile. Each migration says which older workers can run on its schema; --plan tells it.
+    Workers may run meanwhile. Each migration says which older workers can run on its schema; --plan shows it.
     """
     if as_json and not plan_only:
-        raise BadUsage("--json: expected --plan beside it")
+        raise BadUsage("--json: expected --plan with it")
     settings = settings_with_warnings()
     if plan_only:
         report = _planned(settings)
@@ -86,7 +86,7 @@ def migrate_command(
 
 
 async def _refuse_shared_sessions(connection: Connection, settings: Settings) -> None:
-    """Raise `Failed` where a pooler pools transactions: what a session has prepared or locked is another one's then."""
+    """Raise `Failed` if a pooler pools transactions: others would then get what a session has prepared or locked."""
     async with connected_to(settings.database) as other:
         shared = await check_session(connection, other, {})
     if shared is not None:
@@ -94,8 +94,8 @@ async def _refuse_shared_sessions(connection: Connection, settings: Settings) ->
 
 
 def _name_applied(name: str) -> None:
-    # At once, since a later migration may fail. An output that takes nothing more must not end the run between two
-    # migrations. It fails again when the command flushes it at its end.
+    # At once, since a later migration may fail. A full or closed output must not end the run between two migrations.
+    # It fails again when the command flushes it at the end.
     with suppress(OSError):
         print(f"applied {name}", flush=True)
 

@@ -13,14 +13,14 @@ from worker.tools.common.rights import Role
 async def grant_rights(connection: Connection, role: str, kind: Role, author: Author | None = None) -> None:
     """Give `role` the rights of its kind. Safe to repeat, and for many processes at once.
 
-    If the role lacked some, and there is an author, a row of `operation` keeps who gave them.
+    If the role lacked some, and there is an author, a row of `operation` says who gave them.
 
-    Raises `MigrationError` for a role that does not exist, and where the connection's role is not the tables' owner.
+    Raises `MigrationError` if the role does not exist, or the connection's role is not the tables' owner.
     """
     async with alone(connection):
         names = await connection.fetchrow(sql.load("grantee", __package__), role)
         if names is None:
-            raise MigrationError(f'The role "{role}" does not exist: make it first, with CREATE ROLE.')
+            raise MigrationError(f'The role "{role}" does not exist: create it first, with CREATE ROLE.')
         lacked = await lacking_of(connection, kind.rights, role)
         try:
             # GRANT takes no parameters. `grantee` has quoted both names.

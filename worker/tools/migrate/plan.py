@@ -34,7 +34,7 @@ async def plan(connection: Connection) -> MigratePlanReport:
 
 
 def no_plan(problem: Problem) -> MigratePlanReport:
-    """The report where the database did not answer."""
+    """The report if the database did not answer."""
     newest = known_migrations()[-1].version
     return MigratePlanReport(
         problems=(problem,), database_schema=None, version_schema=newest, workers_go_on=False, migrations=()

@@ -10,12 +10,12 @@ class PlannedMigration(Model):
 
     name: str
     readable_from: int = Field(description="The oldest schema whose workers can run on the schema of this migration.")
-    locks: tuple[str, ...] = Field(description="Locks for which workers would wait; `migrate` waits for them shortly.")
-    in_transaction: bool = Field(description="False: it leaves an index behind when it is killed, and is repeated.")
+    locks: tuple[str, ...] = Field(description="Locks for which workers would wait; `migrate` waits briefly for them.")
+    in_transaction: bool = Field(description="False: a killed run leaves an index behind, and the next run repeats it.")
     table: str | None = Field(description="The table whose rows decide how long it takes.")
     rows: int | None = Field(description="Its rows, as Postgres estimates them.")
-    seconds_per_million_rows: float | None = Field(description="As the benchmark measured them; null: no table.")
-    seconds: float = Field(description="A guess: for so many rows, on a machine like that of the benchmark.")
+    seconds_per_million_rows: float | None = Field(description="As measured by the benchmark; null: no table.")
+    seconds: float = Field(description="A guess: for this many rows, on a machine like that of the benchmark.")
 
 
 class MigratePlanReport(Report):

@@ -1,1 +1,1 @@
-"""`quota show`: plans, and how much of them companies used."""
+"""`quota show`: plans, and how much of them companies have used."""

@@ -30,19 +30,17 @@ def quota_show(
     refused: Annotated[bool, Parameter(help="Only companies with refused commands today, most refused first.")] = False,
     as_json: AsJson = False,
 ) -> NoReturn:
-    """Plan, slots, today's writes and refusals, and this month's charges (UTC) of one company or of all.
+    """Show plan, slots, today's writes and refusals, and this month's charges (UTC) of one company or of all.
 
-    The company that is nearest to a limit comes first; closed ones come last.
+    The company nearest to a limit comes first; closed companies come last.
     """
     if near is not None and not 0 < near <= 1:
         raise BadUsage(f"--near: expected a share above 0 and up to 1, such as 0.8, got {near}")
     report = ask(lambda servers: show_quotas(servers, company, near, only_refused=refused))
-    nobody = "No companies." if near is None else f"No company has used {near:.0%} of a limit."
+    none = "No companies." if near is None else f"No company has used {near:.0%} of a limit."
     if refused:
-        nobody = (
-            "No company has refused commands today." if near is None else f"{nobody[:-1]} and has refused commands."
-        )
-    last = nobody if report.ok and not report.quotas else None
+        none = "No company has refused commands today." if near is None else f"{none[:-1]} and has refused commands."
+    last = none if report.ok and not report.quotas else None
     show(report, as_json=as_json, draw=_draw, last=last)
 
 
@@ -77,7 +75,7 @@ def _draw(page: Page, report: QuotaShowReport) -> None:
     spare = ("of a day", "share", "charges", "plan", "writes today", "slots")
     page.print(Table(columns, rows, right=columns[3:], wraps=("name",), spare=spare))
     if (others := len(report.quotas) - _MOST_ROWS) > 0:
-        page.print(f"and {others} more further down; --json has all of them")
+        page.print(f"and {others} more; --json has all of them")
 
 
 def _of(used: int, limit: int | None) -> str:

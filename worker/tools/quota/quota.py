@@ -19,10 +19,10 @@ _COLUMNS = tuple(CompanyQuota.model_fields)
 async def show_quotas(
     servers: Servers, company: str | None, near: float | None, most: int | None = None, *, only_refused: bool = False
 ) -> QuotaShowReport:
-    """Quotas of one company, by its id or name, or of all, nearest to a limit first.
+    """Quotas of one company, given by its id or name, or of all, nearest to a limit first.
 
-    `near` leaves out companies that have used a smaller share of their slots and writes; `most` is how many to show.
-    `only_refused` leaves out companies without refused commands today, and puts the most refused one first.
+    `near` leaves out companies that have used a smaller share of their slots and writes; `most` limits their number.
+    `only_refused` leaves out companies without refused commands today, and puts the company with most refusals first.
     """
 
     async def question(database: Inspection) -> QuotaShowReport | Problem:

@@ -15,14 +15,14 @@ class CompanyQuota(Model):
     plan: str
     slots_used: int = Field(description="Number of passports.")
     slots_limit: int | None = Field(description="Passports above it are charged or refused; null: no limit.")
-    slots_share: float | None = Field(description="Used share of the limit; 1 for a limit of 0; null without a limit.")
+    slots_share: float | None = Field(description="Used part of the limit; 1 for a limit of 0; null without a limit.")
     writes_today: int = Field(description="Passports created on this UTC day.")
     writes_limit: int | None = Field(description="Limit per day; null: no limit.")
     writes_share: float | None
     charges: int = Field(description="Number of charged passports of this month.")
     charged_cents: int
     answered_today: int = Field(description="Commands answered on this UTC day, by the workers' clocks.")
-    refused_today: int = Field(description="Those of them that were refused.")
+    refused_today: int = Field(description="How many of these were refused.")
     closed_at: datetime | None = Field(
         description="Commands of the company that were appended then or later get 401; null: it is open."
     )

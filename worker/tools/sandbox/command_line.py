@@ -20,8 +20,8 @@ app = App(
     help_epilogue=examples("sandbox > sandbox.env", "sandbox --catalogue catalogue.yaml --channel acme > sandbox.env"),
 )
 
-_CATALOGUE = Parameter(help="A catalogue to load in place of the sample catalogue.")
-_CHANNEL = Parameter(help="A channel that the worker serves beside the others; its topics are printed.")
+_CATALOGUE = Parameter(help="A catalogue file to load in place of the sample catalogue.")
+_CHANNEL = Parameter(help="Another channel for the worker to serve; its topics are printed.")
 
 
 @app.default
@@ -32,15 +32,15 @@ def sandbox_command(
 ) -> NoReturn:
     """Run an embedded broker, PostgreSQL and the real worker, for the tests of your own programs.
 
-    Once ready, it prints its settings as lines of a shell, and closes standard output; progress goes to stderr. It ends
+    Once ready, it prints its settings as shell commands, and closes standard output; progress goes to stderr. It ends
     upon SIGTERM or Ctrl-C, or when the process that started it ends, and leaves nothing behind. Other servers are never
     used: PASSPORT_KAFKA_*, _DATABASE_*, _HTTP_*, _OAUTH_*, PG* and OTEL_* are ignored.
     """
-    parent = os.getppid()  # first of all: it may end during the slow imports below
+    parent = os.getppid()  # first, since it may end during the slow imports below
     from worker.tools.demo.stage import ignore_other_servers
     from worker.tools.sandbox.sandbox import run_sandbox
 
-    # A CI may have those of production.
+    # A CI job may have those of production.
     ignore_other_servers(Console(stderr=True, highlight=False, markup=False), "sandbox")
     settings = serving_also(settings_with_warnings(), channel)
     configure_logs(quiet=True)

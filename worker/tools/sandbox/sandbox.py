@@ -1,7 +1,7 @@
 """`passport-worker sandbox`: the stage for tests of other programs, which ends with the process that started it.
 
-There are two processes. The first one waits for a signal or for the end of its parent, and cleans up. The second one
-sets the stage up, and takes it down when the pipe between them closes: the first one closes it, or dies.
+There are two processes. The first waits for a signal or for the end of its parent, and cleans up. The second sets the
+stage up, and takes it down when the pipe between them closes: because the first one closes it, or dies.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _LOOK_SECONDS = 0.1
 def run_sandbox(settings: Settings, catalogue: Catalogue | None, parent: int, channel: str) -> int:
     """Serve until a signal comes, or the process `parent` ends. Returns the exit code. None: the sample catalogue.
 
-    It prints the topics of the channel, which the settings serve. The second process returns from here, too, or raises
+    Prints the topics of the channel, which the settings serve. The second process returns from here, too, or raises
     errors of `stage`. No process and no folder is left behind, whichever process ends first. A second signal ends
     everything at once.
     """
@@ -50,7 +50,7 @@ def run_sandbox(settings: Settings, catalogue: Catalogue | None, parent: int, ch
             if len(signals) > 1:
                 _kill_group(second)
             time.sleep(_LOOK_SECONDS)
-        _kill_group(second)  # if it was killed, its servers are left
+        _kill_group(second)  # if it was killed, its servers still run
         return os.WEXITSTATUS(ended[1]) if os.WIFEXITED(ended[1]) else 1
 
 
@@ -66,7 +66,7 @@ def _close_stdout() -> None:
 
 
 async def _serve(settings: Settings, catalogue: Catalogue | None, folder: Path, reading: int, channel: str) -> int:
-    """Serve until the pipe closes. Raises `ServerFailed` if a server ends before."""
+    """Serve until the pipe closes. Raises `ServerFailed` if a server ends earlier."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
 

@@ -21,9 +21,9 @@ def topics_create(
     check: Annotated[bool, Parameter(help="Create nothing; exit 1 if any is missing or differs.")] = False,
     channel: AllChannels = None,
 ) -> None:
-    """Create missing topics. Existing topics stay as they are; the output says what to do where they differ.
+    """Create missing topics. Existing topics stay as they are; the output says what to do if they differ.
 
-    New topics have PASSPORT_TOPIC_PARTITIONS partitions. A channel that is created alone may have another number.
+    New topics have PASSPORT_TOPIC_PARTITIONS partitions. To give a channel another number, create it alone.
     """
     settings = settings_of_all(channel)
     configure_logs()
@@ -41,7 +41,7 @@ def topics_create(
         for difference in drift:
             print(f"differs {difference}")
         if not names and not drift:
-            print("all topics exist, and are as they should be")
+            print("all topics exist, as expected")
         return not (names or drift)
 
     if not run_async(create) and check:

@@ -1,4 +1,4 @@
--- The number of answers of each code that a group ($1) gave in each of the last $2 minutes, the current one among them.
+-- The number of answers of each code that a group ($1) gave in each of the last $2 minutes, including the current one.
 -- Read only, by primary key.
 SELECT a.minute, said.key AS code, sum(said.value::bigint)::bigint AS count
   FROM activity a

@@ -1,5 +1,5 @@
--- The companies that a group ($1) refused most in the last $2 minutes, by code, at most $3. A null company stands for
--- refusals of unknown companies, and for those beyond the limit of a minute. Read only, by primary key.
+-- The companies that a group ($1) refused most in the last $2 minutes, by code, at most $3. A null company has the
+-- refusals of unknown companies, and those beyond the limit of a minute. Read only, by primary key.
 SELECT found.company_id AS company, c.name, found.code, found.count
   FROM (
       SELECT said -> 0 #>> '{}' AS company_id, said ->> 1 AS code, sum((said ->> 2)::bigint)::bigint AS count

@@ -1,4 +1,4 @@
-// What the pages gain with scripts: <main> follows every 5 s, "/" leads to the search field. Without, they work all the same.
+// What scripts add to the pages: <main> is updated every 5 s, and "/" moves to the search field. Pages work without them.
 "use strict";
 const main = document.getElementById("main");
 const live = document.getElementById("live");
@@ -17,13 +17,13 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// Text that somebody marks, and a form that somebody fills in, stay as they are.
+// Selected text, and a form that somebody fills in, stay as they are.
 const isBusy = () =>
   document.hidden || paused || !document.getSelection().isCollapsed || main.querySelector("form :focus") !== null;
 
 const announce = (text) => {
   const line = live.querySelector("span");
-  if (line.textContent !== text) line.textContent = text; // a screen reader tells what changes, and only that
+  if (line.textContent !== text) line.textContent = text; // a screen reader reads only what changes
 };
 
 const follow = async () => {
@@ -37,7 +37,7 @@ const follow = async () => {
     for (const open of main.querySelectorAll("details[open][id]")) newer.querySelector("#" + open.id)?.setAttribute("open", "");
     const here = main.querySelector(":focus")?.outerHTML;
     const again = here && [...newer.querySelectorAll("a, summary, [tabindex]")].find((element) => element.outerHTML === here);
-    if (here && !again) return; // who is at something that is gone stays at it
+    if (here && !again) return; // do not take away the focused element
     main.replaceChildren(...newer.childNodes);
     again?.focus({ preventScroll: true });
     document.title = page.title;
@@ -52,7 +52,7 @@ const follow = async () => {
   tellAge();
 };
 
-// A verdict that no update has confirmed is not shown as current: a page may be paused, or have lain in the background.
+// A verdict that no update has confirmed is not shown as current: the page may have been paused or in the background.
 const tellAge = () => {
   const seconds = Math.round((performance.now() - updated) / 1000);
   const isAged = seconds > AGED_SECONDS;
@@ -71,7 +71,7 @@ if ("refresh" in main.dataset) {
   button.textContent = "Pause";
   button.addEventListener("click", () => {
     paused = !paused;
-    button.textContent = paused ? "Go on" : "Pause";
+    button.textContent = paused ? "Resume" : "Pause";
     announce(paused ? live.dataset.off : live.dataset.on);
     if (!paused) follow();
   });

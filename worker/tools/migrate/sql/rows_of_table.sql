@@ -1,4 +1,4 @@
--- The rows of a table with its partitions, as Postgres estimates them; 0 where the table is not there yet. Read only.
+-- The rows of a table with its partitions, as Postgres estimates them; 0 if the table does not exist yet. Read only.
 SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint
   FROM pg_class
  WHERE relkind = 'r'
