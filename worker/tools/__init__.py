@@ -1,1 +1,1 @@
-"""The tools beside the worker: operators' verbs, `submit`, sandbox, demo, console, and what generates `schemas/`."""
+"""The tools: operators' verbs, `submit`, sandbox, demo, console, and the generator of `schemas/`."""

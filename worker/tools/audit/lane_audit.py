@@ -109,20 +109,20 @@ class LaneAudit:
 
     async def _window(self, window: CommandWindow, first: Awaitable[Sequence[Answer]], advance: Advance) -> None:
         """Compare a window with the ledger, query by query."""
-        asked = {command.offset for command in window.commands}
-        self.commands += len(asked)
+        offsets = {command.offset for command in window.commands}
+        self.commands += len(offsets)
         start, answers = window.start, await first
         while True:
             stop = answers[-1].offset + 1 if answers else window.stop
-            await self._compare(start, stop, {offset for offset in asked if start <= offset < stop}, answers)
+            await self._compare(start, stop, {offset for offset in offsets if start <= offset < stop}, answers)
             if stop >= window.stop:
                 break
             start, answers = stop, await self._ledger(stop, window.stop)
-        await advance(len(asked), len(asked))
+        await advance(len(offsets), len(offsets))
 
-    async def _compare(self, start: int, stop: int, asked: Set[int], answers: Sequence[Answer]) -> None:
+    async def _compare(self, start: int, stop: int, offsets: Set[int], answers: Sequence[Answer]) -> None:
         rows = {answer.offset: answer for answer in answers}
-        without = asked - rows.keys()
+        without = offsets - rows.keys()
         # Housekeeping may drop days meanwhile, so ask after the rows were read.
         begins = await self._ledger_begins() if without else 0
         for offset in without:
@@ -138,7 +138,7 @@ class LaneAudit:
             log = self.logs[kind]
             for named in records:
                 if named.cause >= start:
-                    self._result(log, named, rows.get(named.cause), is_asked=named.cause in asked)
+                    self._result(log, named, rows.get(named.cause), is_asked=named.cause in offsets)
                 elif named.cause >= self._history.start:
                     self._late.append((log, named))
             if len(self._late) >= _LATE:

@@ -40,7 +40,7 @@ class AuthorOptions:
     by: By = None
 
     def author(self) -> Author:
-        """Who acts, and why. Warns if nobody is named. Raises `BadUsage`."""
+        """The author of the change. Warns if no person is named. Raises `BadUsage`."""
         if self.by is not None and (not self.by.strip() or UNSAFE_TEXT.search(self.by)):
             raise BadUsage("--by: expected a name, without control characters")
         try:
@@ -65,7 +65,7 @@ class ActOptions:
     by: By = None
 
     def author_if_executed(self) -> Author | None:
-        """Who acts, and why; None without `--execute`. Raises `BadUsage` for `--execute` without a reason."""
+        """The author of the change; None without `--execute`. Raises `BadUsage` for `--execute` without a reason."""
         if not self.execute:
             return None
         if self.reason is None or not self.reason.strip():

@@ -8,7 +8,7 @@ from worker.settings import CHANNEL, MAX_TOPIC, Settings
 from worker.tools.cli.errors import BadUsage
 from worker.tools.cli.running import settings_with_warnings
 
-_ONE = "The channel whose topics are meant. Default: the topics without a prefix, or the only channel that is served."
+_ONE = "The channel whose topics to use. Default: the topics without a prefix, or the only channel that is served."
 _ALL = 'Only this channel; "" is the default channel. Default: all channels that are served.'
 OneChannel = Annotated[str | None, Parameter(name="--channel", help=_ONE)]
 AllChannels = Annotated[str | None, Parameter(name="--channel", help=_ALL)]
@@ -41,7 +41,7 @@ def of_partitions(settings: Settings, option: str, given: object) -> Settings:
 
 
 def chosen(settings: Settings, channel: str | None) -> str:
-    """The name of the channel that is meant. Raises `BadUsage`."""
+    """The name of the chosen channel. Raises `BadUsage`."""
     served = settings.channel_names
     if channel is None:
         if "" not in served and len(served) > 1:

@@ -11,7 +11,7 @@ _STDOUT, _STDERR = 1, 2
 
 
 class CannotPrint(OSError):
-    """Standard output takes nothing more: its disk is full, or nobody opened it."""
+    """Standard output cannot be written: its disk is full, or it is not open."""
 
     def __str__(self) -> str:
         """Say what happened, and what it means."""

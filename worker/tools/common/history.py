@@ -17,7 +17,7 @@ from worker.stream.cluster.connection import Cluster
 from worker.stream.log_reader import LogReader
 from worker.tools.common.result_record import letter_cause
 
-# The logs that answer commands; None stands for dead letters, here and wherever a kind is optional.
+# The logs that answer commands; None means dead letters, here and wherever a kind is optional.
 LOGS: tuple[Kind | None, ...] = (*Kind, None)
 # Pass this to `History.named` to read the logs to their end.
 NAMED_TO_THE_END = 2**62

@@ -73,7 +73,7 @@ class Inspection:
         return {row["partition"]: LaneRow(row["id"], row["generation_id"], position_of(row)) for row in rows}
 
     async def lanes_of_group(self, group_id: str) -> dict[TopicPartition, LaneRow]:
-        """Every lane of a group, also those of topics that no worker reads any more."""
+        """Every lane of a group, even of topics that no worker reads now."""
         rows = await self.connection.fetch(sql.load("lanes_of_group", __package__), group_id)
         return {
             TopicPartition(row["topic"], row["partition"]): LaneRow(row["id"], row["generation_id"], position_of(row))

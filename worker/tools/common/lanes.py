@@ -162,10 +162,10 @@ async def published_without_offset(servers: Servers, seen: Views) -> dict[TopicP
 def positions_of_lanes(
     seen: Views, known: Rows, published: Mapping[TopicPartition, int], elsewhere: Mapping[TopicPartition, Committed]
 ) -> dict[TopicPartition, LanePositions]:
-    """The positions of every lane that Kafka has. Commits that one lane has lost concern all lanes of all channels.
+    """The positions of every lane that Kafka has. Lost commits of one lane concern all lanes of all channels.
 
-    `published` has the partitions for which the group has no offset, and `elsewhere` the offsets of topics that nobody
-    serves any more. Topics that the database does not know may be another installation's.
+    `published` has the partitions for which the group has no offset, and `elsewhere` the offsets of topics that are
+    not served now. Topics that the database does not know may be another installation's.
     """
     positions = {at: row.position for at, row in known.items()}
     topics = {at.topic for at in known}

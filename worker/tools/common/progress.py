@@ -33,7 +33,7 @@ class Allowance:
         return int(self._records)
 
     def take(self, records: int) -> None:
-        """Take records. Whoever takes more than allowed has to wait for `seconds_owed`."""
+        """Take records. After taking more than allowed, wait for `seconds_owed`."""
         self._records -= records
 
     def seconds_owed(self, now: float) -> float:

@@ -55,7 +55,7 @@ class TokenLabel:
 
 
 def label_of(token: str) -> TokenLabel:
-    """The label of an access token, which nobody has verified. A part is None if the token does not say it."""
+    """The label of an access token, which is not verified. A part is None if the token lacks it."""
     try:
         read = jwt.decode_complete(token, options={"verify_signature": False})
     except UNREADABLE:

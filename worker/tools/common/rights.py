@@ -71,9 +71,9 @@ async def only_reads(connection: Connection) -> bool:
 
 
 async def check_reader(connection: Connection) -> CheckResult | None:
-    """What a reader's role lacks, such as a table of a later version. None if it lacks nothing or is no reader's.
+    """The rights that a reader's role lacks, such as for a table of a later version; None if none, or for another role.
 
-    A role is no reader's if it may change something, read no table, or not see the tables' schema.
+    A role is not a reader's if it may change something, read no table, or not see the tables' schema.
     """
     reads = [right for right in READER.rights if right.privilege == "SELECT"]
     is_reader = not await may_change(connection) and len((await lacking_of(connection, reads)).rights) < len(reads)

@@ -21,22 +21,22 @@ def wanted_topics(settings: Settings, existing: int = 0) -> list[Wanted]:
 
     `existing` is the number of partitions of a command topic that exists already, whatever the setting says.
     """
-    kept = {"retention.ms": str(WEEK_MS), "cleanup.policy": "delete"}
+    common = {"retention.ms": str(WEEK_MS), "cleanup.policy": "delete"}
     if settings.topic_replication > 2:
-        kept["min.insync.replicas"] = "2"  # an acknowledged record has two copies, and one broker may be away
+        common["min.insync.replicas"] = "2"  # an acknowledged record has two copies, and one broker may be away
     command = {
         # The record's append time is "now" for every rule.
         "message.timestamp.type": "LogAppendTime",
         # The broker then applies the size limit to what a consumer has to unpack (guard B9).
         "compression.type": "uncompressed",
         "max.message.bytes": str(COMMAND_BYTES),
-        **kept,
+        **common,
     }
     result = {
         # Retention counts from the timestamp: results of a worker whose clock is days behind would be deleted at once.
         "message.timestamp.type": "LogAppendTime",
         "max.message.bytes": str(RESULT_BYTES),
-        **kept,
+        **common,
     }
     count = settings.topic_partitions
     results = [Wanted(name, max(count, existing), result) for name in settings.answer_topics]

@@ -23,7 +23,7 @@ _WRITES = (
 
 
 async def close(servers: Servers, company: str, author: Author | None) -> CompanyCloseReport:
-    """Refuse all commands of a company from now on, and revoke its keys. Without an author, only say so."""
+    """Refuse all commands of a company from now on, and revoke its keys. Without an author, only plan it."""
     change = Change("company close", author, READS, _WRITES, "company close")
 
     async def question(database: Inspection) -> CompanyCloseReport | Problem:

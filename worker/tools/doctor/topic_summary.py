@@ -1,4 +1,4 @@
-"""The check of topics for `doctor`, which also describes topics that are as they should be."""
+"""The check of topics for `doctor`, which also describes topics that are as expected."""
 
 from collections.abc import Mapping
 

@@ -92,7 +92,7 @@ class _Question:
         # If Postgres fails midway, the question is asked again, and would name each problem twice.
         self.problems = []
         rows = {} if database is None else await database.lanes_of_group(self.servers.settings.group_id)
-        for lane in rows if self.is_everywhere else ():  # channels that nobody serves any more
+        for lane in rows if self.is_everywhere else ():  # channels that are not served now
             if (name := channel_of(self.servers.settings, lane.topic)) is not None:
                 self.channels.setdefault(lane.topic, self.servers.settings.of_channel(name))
         lanes = {lane: row for lane, row in rows.items() if lane.topic in self.channels}

@@ -68,7 +68,7 @@ async def list_all(servers: Servers, company: str | None) -> KeysListReport:
 
 
 async def create(servers: Servers, company: str, label: str, author: Author | None) -> KeysCreateReport:
-    """Create a key for a company, given by its id or name. It is valid at once. Without an author, only say so."""
+    """Create a key for a company, given by its id or name. It is valid at once. Without an author, only plan it."""
     change = Change("keys create", author, _READ, (_ADD,), _LOOK)
 
     async def question(database: Inspection) -> KeysCreateReport | Problem:
@@ -91,7 +91,7 @@ async def create(servers: Servers, company: str, label: str, author: Author | No
 
 
 async def revoke(servers: Servers, prefix: str, at: datetime | None, author: Author | None) -> KeysRevokeReport:
-    """Refuse a key from `at` on, or from now on. An earlier revocation stays. Without an author, only say so."""
+    """Refuse a key from `at` on, or from now on. An earlier revocation stays. Without an author, only plan it."""
     change = Change("keys revoke", author, _READ, (_REVOKE,), _LOOK)
 
     async def question(database: Inspection) -> KeysRevokeReport | Problem:
@@ -122,7 +122,7 @@ async def revoke(servers: Servers, prefix: str, at: datetime | None, author: Aut
 async def rotate(servers: Servers, prefix: str, overlap: timedelta, author: Author | None) -> KeysRotateReport:
     """Create a key for the company and label of another one, which is refused after the overlap.
 
-    Without an author, only say so.
+    Without an author, only plan it.
     """
     change = Change("keys rotate", author, _READ, (_ADD, _REVOKE), _LOOK)
 

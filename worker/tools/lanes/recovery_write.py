@@ -111,7 +111,7 @@ class Writer:
 
 @asynccontextmanager
 async def recovery_writer(both: Connected, registered: dict[int, Registered]) -> AsyncIterator[Writer]:
-    """A writer with connections of its own, once the days of today's rows exist."""
+    """A writer with its own connections. Daily partitions for the rows exist before it starts."""
     store = PostgresStore(both.settings.database, 2)
     try:
         await ensure_days(both.database.connection)

@@ -57,13 +57,13 @@ def restore(record: Record, answer: Answer, letter: DeadLetter | None) -> Restor
 
 
 def _created(command: Command, answer: Answer, body: dict[str, Any]) -> Created:
-    asked, gs1 = command.body, body.get("gs1")
-    if not isinstance(asked, CreatePassport):
+    sent, gs1 = command.body, body.get("gs1")
+    if not isinstance(sent, CreatePassport):
         raise Contradiction("it created a passport, but the command is not valid")
     if not isinstance(gs1, dict):
         raise Contradiction("its body has no gs1")
     unit = (body.get("productId"), gs1.get("gtin"), gs1.get("serialNumber"))
-    _expect(unit == (asked.product_id, asked.gtin, asked.serial), "product, GTIN or serial is not that of the command")
+    _expect(unit == (sent.product_id, sent.gtin, sent.serial), "product, GTIN or serial is not that of the command")
     ids = {body.get("_id"), answer.passport_id, command.source.passport_id}
     _expect(len(ids) == 1, "its passport id is not that of the command's place")
     _expect(body.get("companyId") == answer.company_id, "its company differs between body and header")
@@ -73,9 +73,9 @@ def _created(command: Command, answer: Answer, body: dict[str, Any]) -> Created:
     return Created(
         passport_id=command.source.passport_id,
         company_id=str(answer.company_id),
-        product=Product(asked.product_id, str(answer.company_id), str(template), _NOT_KEPT),
-        gtin=asked.gtin,
-        serial=asked.serial,
+        product=Product(sent.product_id, str(answer.company_id), str(template), _NOT_KEPT),
+        gtin=sent.gtin,
+        serial=sent.serial,
         parties=None,
         overage_price_cents=None if overage is None else int(overage["priceCents"]),
         created_ms=answer.appended_ms,

@@ -13,8 +13,8 @@ from worker.tools.common.servers import KAFKA_AWAY, POSTGRES_AWAY
 WATCH_SECONDS = 2.0
 _AWAY = (KAFKA_AWAY, POSTGRES_AWAY)
 
-# What terminals understand: a second screen without a cursor, and the first one again; its start; the rest of a line,
-# and of the screen, without text.
+# Escape sequences: enter a second screen without a cursor, and leave it; go to its start; clear the rest of a line, and
+# of the screen.
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
 

@@ -136,12 +136,12 @@ class _Reading:
 
     def _keep(self, wanted: Sequence[tuple[Record, Place]]) -> None:
         """Keep the newest records. A result that was published again counts once."""
-        kept: dict[Place, tuple[Record, Place]] = {}
+        by_command: dict[Place, tuple[Record, Place]] = {}
         for record, cause in heapq.merge(
             self.newest, reversed(wanted), key=lambda item: item[0].timestamp_ms, reverse=True
         ):
-            kept.setdefault(cause, (record, cause))
-        self.newest = list(kept.values())[: self.most]
+            by_command.setdefault(cause, (record, cause))
+        self.newest = list(by_command.values())[: self.most]
 
 
 async def read_newest(

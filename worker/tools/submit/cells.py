@@ -70,7 +70,7 @@ def _flaw_of_free(cell: str) -> Flaw | None:
 
 
 def may_be_spoiled(cell: str) -> bool:
-    """Whether `flaw_of` may find anything. It costs next to nothing."""
+    """Whether `flaw_of` may find anything. Costs next to nothing."""
     # Each flaw of `flaw_of` needs its sign here: a cell without a sign is not examined.
     return "+" in cell or cell.startswith(("#", "=", " ")) or cell.endswith((_ZEROS, " ")) or not cell.isprintable()
 

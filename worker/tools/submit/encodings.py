@@ -23,7 +23,7 @@ def encoding_of(name: str) -> str:
 
 
 def is_single_byte(encoding: str) -> bool:
-    """Whether each byte is a character. Such an encoding reads UTF-8 without an error, and wrong."""
+    """Whether each byte is a character. Such an encoding decodes UTF-8 without an error, but wrongly."""
     return len(bytes(range(256)).decode(encoding, "replace")) == 256
 
 

@@ -22,7 +22,7 @@ class Bearer:
     """An API key or an access token, the same for all commands."""
 
     def __init__(self, secret: str) -> None:
-        """Raises `BadCredentials` unless it is one word of printable ASCII; `Bearer` may stand before it."""
+        """Raises `BadCredentials` unless it is one word of printable ASCII; `Bearer` may precede it."""
         scheme, _, rest = secret.strip().partition(" ")
         word = rest.strip() if scheme.lower() == "bearer" else secret.strip()
         if not word or not word.isascii() or not word.isprintable() or " " in word:

@@ -1,7 +1,7 @@
 """`passport-worker validate`: checks command values with the worker's own code, without credentials and state.
 
-Values come one per line (NDJSON), or as a single document over many lines. Memory stays bounded for any input: a value is
-held only up to the size that the worker would read.
+Values come one per line (NDJSON), or as a single document over many lines. Memory stays bounded for any input: values
+are held only up to the size that the worker would read.
 """
 
 from collections.abc import Collection, Iterator
@@ -75,7 +75,7 @@ def warnings_of(value: bytes, limits: Limits) -> tuple[str, ...]:
 
 
 def _unknown_fields(value: object, model: type[BaseModel], above: str) -> Iterator[tuple[str, str, Collection[str]]]:
-    """Path and name of each unknown field, and the known names beside it. Not unknown roles, which are errors."""
+    """Path and name of each unknown field, and the known names at its level. Not unknown roles: they are errors."""
     known = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
     for name, item in value.items() if isinstance(value, dict) else ():
         inner = known.get(name)

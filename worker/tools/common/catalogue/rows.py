@@ -12,7 +12,7 @@ from worker.tools.common.catalogue.models import Catalogue, Company, Row, Signin
 RowKind = Literal["plan", "company", "api-key", "signing-key", "template", "product"]
 
 Values = Mapping[str, Any]
-"""The fields of a row as JSON, by their names in the file. A company's keys are rows of their own."""
+"""The fields of a row as JSON, by their names in the file. A company's keys are separate rows."""
 
 
 @dataclass(frozen=True, slots=True)
