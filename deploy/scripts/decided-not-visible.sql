@@ -1,7 +1,7 @@
--- After the loss of a Kafka cluster: commands that are decided, and whose results nobody may have read. Read only.
+-- After the loss of a Kafka cluster: decided commands whose results perhaps nobody has read. Changes nothing.
 --   psql "$PASSPORT_DATABASE_URL" --csv -v topic=dpp.passport.create.v1 -f deploy/scripts/decided-not-visible.sql
--- Results of the first commands at `emitted` and behind it may or may not have become visible. With -v since='2026-11-30
--- 12:00Z', also commands appended then or later: for a cluster that lost what it had acknowledged.
+-- The first results from `emitted` on may have become visible. If the cluster lost acknowledged records, add
+-- -v since='2026-11-30 12:00Z', which also lists commands appended then or later.
 \if :{?since}
 \else
 \set since infinity

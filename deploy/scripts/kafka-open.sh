@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the topics of new channels on another Kafka cluster, and checks that workers may start there.
-# Settings: those of the workers, with the addresses and credentials of the new cluster. $1: the channels, such as two,acme-two.
+# Creates the topics of new channels on another Kafka cluster, and checks that workers can start there.
+# Needs the workers' settings, with the new cluster's addresses and credentials. $1: the channels, such as two,acme-two.
 set -eu
 export PASSPORT_CHANNELS="$1" PASSPORT_DEFAULT_CHANNEL=false
 passport-worker topics create

@@ -1,4 +1,4 @@
--- For workers behind PgBouncer, which drops what a session asks for at its start: the role has it in place of the session.
+-- For workers behind PgBouncer, which ignores the settings of a session: sets them for the workers' role instead.
 --   psql "$OWNER_URL" -v role=passport_worker -f deploy/scripts/pooled-role.sql
 ALTER ROLE :"role" SET statement_timeout = '20s';
 ALTER ROLE :"role" SET lock_timeout = '10s';

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the data folder $DATA from the base backup $BACKUP. The server, once you start it, reads the log in $ARCHIVE up to
-# the time $MOMENT, or all of it where $MOMENT is empty, and then serves.
+# Creates the data folder $DATA from the base backup $BACKUP. Once you start the server, it reads the log in $ARCHIVE up to
+# the time $MOMENT, or all of it if $MOMENT is empty, and then serves.
 set -eu
 [ ! -e "$DATA" ] || { echo "$DATA exists: move it away first." >&2; exit 1; }
-archive=$(cd "$ARCHIVE" && pwd) # the server takes a folder that is missing for the end of the log, and serves
+archive=$(cd "$ARCHIVE" && pwd) # with a missing folder, the server would assume the end of the log, and serve
 cp -R "$BACKUP" "$DATA"
 chmod 700 "$DATA"
 case ${MOMENT:-} in *[Zz]) MOMENT=${MOMENT%?}+00:00 ;; esac # PostgreSQL refuses the Z of RFC 3339
