@@ -19,13 +19,13 @@ JSON or YAML: one object with the lists below, each of which may be missing. Loa
 workers run. [`deploy/catalogue.example.yaml`](../deploy/catalogue.example.yaml) is an example, and
 [Companies, keys and quotas](../deploy/companies.md) says how to work with such a file.
 
-- A row replaces the whole row of the same id, and rows that the file does not name stay as they were. A missing
-  `revokedAt`, `signaturesRequiredFrom` or `closedAt`, and a missing field of a signing key, leave the stored value.
-- A file with an unknown field, a repeated key or id, or an unexpected value is refused as a whole. The message has
-  the path of each (exit 1). For a file that is missing, or is neither JSON nor YAML, it has the reason or line and
-  column (exit 2).
-- `load` accepts, and warns of, values without use: an unknown `subscription` or `dataType`, a default of another type
-  than its field, or a default for a field that the template lacks.
+- A row in the file replaces the whole row with the same id. Rows that the file does not name stay as they were. If
+  `revokedAt`, `signaturesRequiredFrom`, `closedAt` or a field of a signing key is missing, the stored value stays.
+- If the file has an unknown field, a repeated key or id, or an unexpected value, `load` refuses the whole file and
+  names the path of each (exit 1). If the file is missing, or is neither JSON nor YAML, the message names the reason, or
+  line and column (exit 2).
+- `load` accepts, but warns of, values that have no effect: an unknown `subscription` or `dataType`, a default whose
+  type is not its field's, or a default for a field that the template lacks.
 - A field of a new passport has the product's default, else the template's, else the company's prefill. Null and `""`
   count as no value.
 """

@@ -186,8 +186,8 @@ class ApiKey(Row):
     label: Label = Field("", description="A note for people, such as where the key is used.")
     revoked_at: TimeOrNull = Field(
         None,
-        description="Commands appended from then on are refused. Without this field, an earlier revocation stays; null "
-        "takes it back.",
+        description="Commands appended at or after this time are refused. Without this field, an earlier revocation "
+        "stays; null undoes it.",
     )
 
     @property
@@ -199,7 +199,7 @@ class ApiKey(Row):
 
 
 class SigningKey(Row):
-    """A public key whose private key signs a company's commands. Fields that are left out keep their stored values."""
+    """A public key whose private key signs a company's commands. Missing fields keep their stored values."""
 
     jwk: PublicJwk = Field(
         description="Public key as a JWK (RFC 7517): Ed25519 or P-256. A `kid` in it must be the SHA-256 thumbprint."
@@ -207,7 +207,7 @@ class SigningKey(Row):
     label: Label = Field("", description="A note for people, such as where the key is used.")
     not_before: TimeOrNull = Field(None, description="Commands appended earlier are refused; null: none are.")
     revoked_at: TimeOrNull = Field(
-        None, description="Commands appended from then on are refused; null takes a revocation back."
+        None, description="Commands appended at or after this time are refused; null undoes a revocation."
     )
 
 
@@ -227,7 +227,7 @@ class Company(Row):
     )
     channels: Channels = Field(
         None,
-        description='The channels on which its commands may come; "" is the default channel, null: any. On others they '
+        description='The channels that its commands may use; "" is the default channel, null: any. On others they '
         "get 401 with the reason wrong-channel.",
     )
     api_keys: tuple[ApiKey, ...] = Field((), description="API keys of its producers. Other stored keys stay.")
@@ -236,13 +236,13 @@ class Company(Row):
     )
     signatures_required_from: TimeOrNull = Field(
         None,
-        description="Commands appended from then on must be signed: API keys and access tokens are refused. Without "
-        "this field, the stored value stays; null: signatures are optional.",
+        description="Commands appended at or after this time must be signed: API keys and access tokens are refused. "
+        "Without this field, the stored value stays; null: signatures are optional.",
     )
     closed_at: TimeOrNull = Field(
         None,
-        description="Commands appended from then on get 401, whatever their credentials; `company close` sets it. "
-        "Without this field, a closed company stays closed; null opens it again.",
+        description="Commands appended at or after this time get 401, whatever their credentials; `company close` sets "
+        "it. Without this field, a closed company stays closed; null opens it again.",
     )
 
 
