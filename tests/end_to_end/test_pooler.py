@@ -121,7 +121,8 @@ async def test_migrate_does_not_begin_behind_a_pooler_of_transactions(bench: Wor
             assert (told.returncode, told.stdout) == (1, "")
             assert told.stderr.startswith("passport-worker: a pooler gives each transaction a session of its choice, ")
             assert told.stderr.endswith(
-                ". Let `migrate` connect to PostgreSQL directly, or to a pool of sessions: see PgBouncer in deploy/move.md.\n"
+                ". Let `migrate` connect to PostgreSQL directly, "
+                "or to a pool of sessions: see PgBouncer in deploy/move.md.\n"
             )
             plan = await asyncio.to_thread(run_command, "migrate", "--plan", "--json", PASSPORT_DATABASE_URL=url)
             report = json.loads(plan.stdout)

@@ -207,10 +207,8 @@ async def test_memory_is_bounded_and_a_reader_may_leave(bench: Workbench) -> Non
     await asyncio.to_thread(_read_one_line, bench)
     full = await asyncio.to_thread(_write_to_full_disk, bench)
     assert full.returncode == 1
-    said = (
-        "cannot write the output: No space left on device\nContinue with --after and the `_id` of the last whole line.\n"
-    )
-    assert full.stderr == f"passport-worker: {said}"
+    advice = "Continue with --after and the `_id` of the last whole line."
+    assert full.stderr == f"passport-worker: cannot write the output: No space left on device\n{advice}\n"
 
 
 def _read_one_line(bench: Workbench) -> None:

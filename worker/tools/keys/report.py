@@ -30,9 +30,7 @@ class KeysListReport(Report):
 class KeysChangeReport(Report):
     """The part that the reports on changes of keys share."""
 
-    executed: bool = Field(
-        default=False, description="Whether keys were changed; otherwise this is only the plan."
-    )
+    executed: bool = Field(default=False, description="Whether keys were changed; otherwise this is only the plan.")
     operation: str | None = Field(default=None, description="Id of the row in the table `operation`.")
 
 
