@@ -113,7 +113,7 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                         "{{le}}",
                     )
                 ],
-                "Of all chosen installations together.",
+                "The total of all chosen installations.",
                 kind="heatmap",
             ),
             Panel("Refusals by rule", "ops", [Query(rate("passport_refusals_total", "reason"), each("reason"))]),
@@ -124,7 +124,7 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                 "The company that was refused most in the last hour: its refusals, as a share of all commands.",
             ),
             Panel(
-                "Companies with refusals only",
+                "Companies with only refusals",
                 "short",
                 [Query(f"max {by()} ({series('passport_companies_refused_entirely')})", each())],
                 "Companies that had three commands or more in the last hour, all of them refused.",
@@ -150,7 +150,7 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                 "Postgres time by step",
                 "percentunit",
                 [Query(rate("passport_store_step_seconds_sum", "step"), each("step"))],
-                "Share of a second that all workers spend on each step; decide is their own.",
+                "Share of a second that all workers spend on each step; only decide runs in the worker.",
             ),
             Panel("Steps in Postgres, p99", "s", quantiles("passport_store_step_seconds", "step")[1:]),
             Panel(
@@ -168,7 +168,7 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                 "Lanes by state",
                 "short",
                 [Query(f"sum {by('state')} ({series('passport_lane_state', LANE)})", each("state"))],
-                "A partition that no worker has is in no state.",
+                "A partition that no worker has is missing here.",
             ),
             Panel(
                 "Halts",
@@ -179,7 +179,7 @@ ROWS: Sequence[tuple[str, Sequence[Panel]]] = (
                 "Reopenings",
                 "short",
                 [Query(happened("passport_lane_reopenings_total", "partition", matchers=LANE), each("partition"))],
-                "After a doubt: a timeout, a lost answer, a server that went away.",
+                "After a failure: a timeout, a lost answer, a server that went away.",
             ),
             Panel(
                 "Answers emitted again",
