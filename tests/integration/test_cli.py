@@ -178,7 +178,7 @@ def test_commands_are_safe_to_repeat(bench: Workbench) -> None:
     catalogue = str(REPOSITORY / "deploy" / "catalogue.example.yaml")
     for _ in range(2):
         assert "up to date" in _run("migrate", **bench.environment).stdout
-        assert "as they should be" in _run("topics", "create", **bench.environment).stdout
+        assert "as expected" in _run("topics", "create", **bench.environment).stdout
         assert _run("catalogue", "load", catalogue, **bench.environment).returncode == 0
 
 

@@ -120,7 +120,7 @@ async def test_demo_keeps_the_promise_and_leaves_the_servers_of_the_environment_
     for outcome in ("201 created", "201 replayed", "400 unreadable", "401 ", "409 serial-exists", "429 "):
         assert outcome in demo.text
     assert "tp_demo_guessed" not in demo.text
-    assert "ignored, since the demo starts servers of its own. --use-environment uses yours." in demo.text
+    assert "ignored, since the demo starts its own servers. --use-environment uses yours." in demo.text
     assert await _companies(bench, "EuroBat GmbH") == 0
 
 

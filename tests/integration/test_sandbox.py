@@ -455,7 +455,7 @@ def test_servers_of_the_environment_are_left_alone_and_names_are_taken(start_san
     )
     first = sandbox.settings()
     assert re.search(
-        r"PASSPORT_DATABASE_URL, .*: ignored, since the sandbox starts servers of its own\.$", sandbox.told, re.M
+        r"PASSPORT_DATABASE_URL, .*: ignored, since the sandbox starts its own servers\.$", sandbox.told, re.M
     )
     assert first["PASSPORT_TOPIC_REJECTED"] == "refusals"
     second = start_sandbox(**first).settings()

@@ -159,7 +159,7 @@ async def test_to_other_topics_and_what_it_refuses(bench: Workbench, tmp_path: P
     done = await asyncio.to_thread(_run, bench, "replay", "--partition", "0", "--from", "2")
     assert (done.returncode, "begins at 5: expected --from at or after it" in done.stderr) == (2, True), done
     unknown = await asyncio.to_thread(_run, bench, "replay", "--resume", "00000000-0000-0000-0000-000000000000")
-    assert (unknown.returncode, "there is none" in unknown.stderr) == (2, True)
+    assert (unknown.returncode, "no replay has the id" in unknown.stderr) == (2, True)
 
 
 async def test_into_another_channel_is_for_a_channel_that_is_lost(bench: Workbench, tmp_path: Path) -> None:

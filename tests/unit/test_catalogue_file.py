@@ -395,7 +395,7 @@ def test_numbers_that_yaml_reads_differently_are_refused(text: str) -> None:
 def test_other_numbers_and_texts_are_taken(text: str) -> None:
     """Also those that are text to YAML."""
     (problem,) = _problems(f"a: {text}", ".yaml")
-    assert problem.startswith("a: Expected no other field")
+    assert problem.startswith("a: Expected no fields other")
 
 
 def test_no_python_object_is_made_of_a_tag() -> None:

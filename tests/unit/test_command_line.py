@@ -41,8 +41,8 @@ def test_paragraphs_wrap(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert page[2].splitlines() == [
         "Load the catalogue first: no topic holds companies, or",
         "revocations of keys. Without --execute it only says what it",
-        "would do, and what is in the way. If it is interrupted, run",
-        "it again.",
+        "would do, and what prevents it. If it is interrupted, run it",
+        "again.",
     ]
     assert "\n  passport-worker catalogue load catalogue.yaml --dry-run" in help_of(capsys, "catalogue", "load")
 

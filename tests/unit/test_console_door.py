@@ -159,7 +159,7 @@ async def test_the_token_comes_once(settings: Settings, count: int) -> None:
     headers = [("Authorization", f"Bearer {signed()}")] * count + [("X-Forwarded-User", "ann")]
     refused = await SignedByIssuer(settings, "Authorization").reader(_request(*headers, peer="127.0.0.1"), "viewer")
     assert isinstance(refused, Refused)
-    assert (refused.status, "belongs into Authorization" in refused.text) == (401, True)
+    assert (refused.status, "belongs in Authorization" in refused.text) == (401, True)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_other_servers_are_ignored_without_it(
         monkeypatch.setenv(name, value)
     _run(code=0)
     ignored = "PASSPORT_DATABASE_URL, PASSPORT_KAFKA_BOOTSTRAP_SERVERS, PGSSLMODE"
-    reason = "ignored, since the demo starts servers of its own. --use-environment uses yours."
+    reason = "ignored, since the demo starts its own servers. --use-environment uses yours."
     assert capsys.readouterr().out == f"{ignored}: {reason}\n"
     [(settings, options)] = started
     assert (options.embedded, settings.group_id) == (True, "mine")

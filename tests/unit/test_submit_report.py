@@ -116,7 +116,7 @@ def test_the_command_that_tries_again_has_the_same_options() -> None:
     ("error", "told"),
     [
         ("Unauthorized", "does not know this API key or access token"),
-        ("Unauthorized: keys-unavailable", "Try it later"),
+        ("Unauthorized: keys-unavailable", "Try later"),
         ("Unauthorized: signature-expired", "after the signature had expired"),
         ("Unauthorized: of-a-newer-worker", "does not know this API key"),
         ("Forbidden: passports:write", "lacks the scope passports:write"),
