@@ -67,7 +67,7 @@ class Build:
 
     def run(self) -> None:
         """Run all steps."""
-        subprocess.run([sys.executable, "-m", "venv", str(self.python)], check=True, timeout=120)
+        subprocess.run([sys.executable, "-m", "venv", str(self.python)], check=True, timeout=300)
         self.first_stage()
         self.pip_goes()
 
@@ -103,7 +103,7 @@ class Build:
             env={**os.environ, **environment, "PATH": path, **dict.fromkeys(_OF_PYTHON, "")},
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=580,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"

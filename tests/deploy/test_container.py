@@ -24,6 +24,9 @@ from tests.workbench import get
 from worker import __version__
 from worker.tools.demo.embedded import free_port
 
+# The first test installs two sets of packages: 75 s alone, minutes on a machine that does other work.
+pytestmark = pytest.mark.timeout(600)
+
 REQUIREMENTS = ("deploy/requirements.txt", "deploy/build-requirements.txt")
 PROGRAM = "opt/worker/bin/passport-worker"
 
@@ -48,7 +51,7 @@ def _release(tree: Path, dist: Path) -> None:
         env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
