@@ -48,7 +48,7 @@ async def test_a_result_is_matched_to_its_command_as_the_page_says(bench: Workbe
     page = _page("read-results.md")
     assert "`<topic>:<partition>:<offset>`" in page
     assert "the header `ce_causationid`, as `<topic>/<partition>/<offset>`" in page
-    assert "The key also fits earlier attempts and, on shared topics, other companies' results" in page
+    assert "the key also fits earlier attempts and, on shared topics, other companies' results" in page
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
