@@ -67,7 +67,7 @@ async def may_change(connection: Connection) -> bool:
 
 async def only_reads(connection: Connection) -> bool:
     """Whether the connection's role may read all that readers read, and has no right to change anything."""
-    return not await may_change(connection) and not (await lacking_of(connection, READER.rights)).rights
+    return not await may_change(connection) and await check_role(connection, READER) is None
 
 
 async def check_reader(connection: Connection) -> CheckResult | None:
