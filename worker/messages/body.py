@@ -1,10 +1,10 @@
 """The create-passport body: what each field may hold, and every error of a body that is not valid."""
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, lru_cache
 from heapq import nsmallest
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import AnyUrl, TypeAdapter, ValidationError
 
@@ -19,9 +19,11 @@ Problem = Callable[[str], str | None]
 
 
 def _text(longest: int) -> tuple[Problem, str]:
+    length = f"Expected 1 to {longest} characters"
+
     def problem(text: str) -> str | None:
         if not 1 <= len(text) <= longest:
-            return f"Expected 1 to {longest} characters"
+            return length
         return None if gs1.is_safe(text) else "Expected no control characters or lone surrogates"
 
     return problem, f"Expected a string of 1 to {longest} characters"
@@ -33,6 +35,10 @@ _HEX = "Expected 24 hexadecimal digits"
 _COUNTRY = "Expected an ISO 3166-1 alpha-2 country code in upper case"
 _URL = "Expected an http or https URL of at most 2048 characters"
 _any_url = TypeAdapter(AnyUrl)
+
+
+def _id_problem(text: str) -> str | None:
+    return None if len(text) == 24 and _HEX_DIGITS.issuperset(text) else _HEX
 
 
 def _url_problem(text: str) -> str | None:
@@ -54,13 +60,6 @@ def _short_url_problem(text: str) -> str | None:
 
 
 # By field: the check of a string, and the message about a value that is no string.
-_BODY_CHECKS: Mapping[str, tuple[Problem, str]] = {
-    "productId": (lambda text: None if len(text) == 24 and _HEX_DIGITS.issuperset(text) else _HEX, _HEX),
-}
-_GS1_CHECKS: Mapping[str, tuple[Problem, str]] = {
-    "gtin": (gs1.gtin_problem, "GTIN must be 14 digits"),
-    "serialNumber": (gs1.serial_problem, "Expected a string of 1 to 100 characters"),
-}
 PARTY_CHECKS: Mapping[str, tuple[Problem, str]] = {
     "legalName": _text(200),
     "gln": (gs1.gln_problem, "GLN must be 13 digits"),
@@ -70,6 +69,25 @@ PARTY_CHECKS: Mapping[str, tuple[Problem, str]] = {
 }
 ROLES = ("manufacturer", "importer", "authorisedRepresentative", "distributor", "recycler", "producerResponsibilityOrg")
 _KNOWN_ROLES = frozenset(ROLES)
+
+
+class _Field(NamedTuple):
+    name: str
+    path: str  # dotted, as errors name the field
+    problem: Problem
+    otherwise: str  # the message about a value that is no string
+    is_required: bool = True
+
+
+_BODY_FIELDS = (_Field("productId", "productId", _id_problem, _HEX),)
+_GS1_FIELDS = (
+    _Field("gtin", "gs1.gtin", gs1.gtin_problem, "GTIN must be 14 digits"),
+    _Field("serialNumber", "gs1.serialNumber", gs1.serial_problem, "Expected a string of 1 to 100 characters"),
+)
+_PARTY_FIELDS = {
+    role: [_Field(name, f"parties.{role}.{name}", *check, name == "legalName") for name, check in PARTY_CHECKS.items()]
+    for role in ROLES
+}
 
 _REQUIRED = "Required"
 _OBJECT = "Expected an object"
@@ -94,10 +112,10 @@ def read_body(body: JsonObject) -> CreatePassport | InvalidBody:
     """
     # Errors go into the bytes of the result in the order of these checks, so do not change it.
     errors: dict[str, list[str]] = {}
-    _check_fields(errors, "", body, _BODY_CHECKS, _BODY_CHECKS)
+    _check_fields(errors, body, _BODY_FIELDS)
     identity, parties = body.get("gs1"), body.get("parties", {})
     if isinstance(identity, dict):
-        _check_fields(errors, "gs1.", identity, _GS1_CHECKS, _GS1_CHECKS)
+        _check_fields(errors, identity, _GS1_FIELDS)
     else:
         errors["gs1"] = [_OBJECT if "gs1" in body else _REQUIRED]
     if not isinstance(parties, dict):
@@ -126,21 +144,15 @@ def looks_like_cloud_event(body: JsonObject) -> bool:
     return "specversion" in body and not body.keys() & {"productId", "gs1"}
 
 
-def _check_fields(
-    errors: dict[str, list[str]],
-    prefix: str,
-    values: JsonObject,
-    checks: Mapping[str, tuple[Problem, str]],
-    required: Container[str],
-) -> None:
-    for name, (problem, otherwise) in checks.items():
+def _check_fields(errors: dict[str, list[str]], values: JsonObject, fields: Iterable[_Field]) -> None:
+    for name, path, problem, otherwise, is_required in fields:
         if name in values:
             value = values[name]
             message = problem(value) if isinstance(value, str) else otherwise
             if message is not None:
-                errors[prefix + name] = [message]
-        elif name in required:
-            errors[prefix + name] = [_REQUIRED]
+                errors[path] = [message]
+        elif is_required:
+            errors[path] = [_REQUIRED]
 
 
 def _check_parties(errors: dict[str, list[str]], parties: JsonObject) -> None:
@@ -150,7 +162,7 @@ def _check_parties(errors: dict[str, list[str]], parties: JsonObject) -> None:
             continue
         party = parties[role]
         if isinstance(party, dict):
-            _check_fields(errors, f"parties.{role}.", party, PARTY_CHECKS, ("legalName",))
+            _check_fields(errors, party, _PARTY_FIELDS[role])
         else:
             errors[f"parties.{role}"] = [_OBJECT]
 
