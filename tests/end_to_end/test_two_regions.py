@@ -1,4 +1,4 @@
-"""An installation a region: two of them on one broker, with topics, group, database and companies of their own."""
+"""One installation per region: two of them on one broker, with topics, group, database and companies of their own."""
 
 import asyncio
 import re
