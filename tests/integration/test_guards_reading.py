@@ -155,13 +155,13 @@ async def test_b13_a_poll_takes_nothing_for_a_lane_that_wants_nothing(bench: Wor
     """
     settings = changed(bench.settings, batch_records=5)
     async with running(bench, settings=settings) as one:
-        one.lane(0).look_at = inf  # as while its keys are away, say: it takes part in no turn
+        one.lane(0).due_at = inf  # as while its keys are away, say: it takes part in no turn
         for start in range(0, 60, 6):
             await publish(bench, commands(bench, start, start + 6, None))
             await asyncio.sleep(0.05)
         await until(lambda: one.lane(1).lag.applied == 30, 20, "the other lane is done")
         assert not one.lane(0).wants_records
-        one.lane(0).look_at = 0.0
+        one.lane(0).due_at = 0.0
         await bench.wait_for_results(60)
         assert (one.reopenings(0), one.reopenings(1)) == (0, 0)
     await check_invariants(bench)

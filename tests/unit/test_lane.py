@@ -61,9 +61,9 @@ def test_a_lane_is_not_looked_at_for_as_long_as_it_stands_so() -> None:
     """The next reason ends that."""
     lane = _lane()
     lane.set_state(LaneState.WAITING, "keys", 60.0)
-    assert 50.0 < lane.look_at - time.monotonic() <= 60.0
+    assert 50.0 < lane.due_at - time.monotonic() <= 60.0
     lane.set_state(LaneState.RUNNING)
-    assert lane.look_at <= time.monotonic()
+    assert lane.due_at <= time.monotonic()
 
 
 def test_a_closed_lane_stays_closed_and_is_shown_nowhere() -> None:
@@ -86,7 +86,7 @@ def test_a_lane_that_reopens_reads_nothing() -> None:
     one.lane.reopen("doubt", 0.2)
     assert (one.lane.state, one.lane.reason) == (LaneState.OPENING, "reopening: doubt")
     assert (one.lane.wants_records, one.has_something, told.reopened) == (False, False, [3])
-    assert one.lane.look_at > time.monotonic()
+    assert one.lane.due_at > time.monotonic()
 
 
 def test_a_lost_lane_is_asked_for_later() -> None:
@@ -94,7 +94,7 @@ def test_a_lost_lane_is_asked_for_later() -> None:
     lane = _running().lane
     lane.lose("held for generation 7 by other", 30.0)
     assert (lane.state, lane.is_at_work) == (LaneState.LOST, False)
-    assert lane.look_at > time.monotonic() + 20.0
+    assert lane.due_at > time.monotonic() + 20.0
 
 
 # Where it stands
@@ -214,8 +214,8 @@ def test_a_halted_lane_stays_halted_while_a_session_begins(state: LaneState) -> 
     lane = _lane()
     lane.set_state(state, "why", 60.0)
     lane.wait("opening")
-    assert lane.look_at <= time.monotonic()
+    assert lane.due_at <= time.monotonic()
     lane.wait("no leader", 60.0)
-    assert lane.look_at > time.monotonic()
+    assert lane.due_at > time.monotonic()
     halted = state is LaneState.HALTED
     assert (lane.state, lane.reason) == ((state, "why") if halted else (LaneState.OPENING, "no leader"))

@@ -17,7 +17,7 @@ from tests.unit.sheets import BODY, GTIN, HEAD, LIMITS, LINE, PRODUCT, table
 from worker.domain import outcomes
 from worker.domain.seeding import compact_json
 from worker.messages.rules import REFUSALS, Kind
-from worker.tools.common.answering import NAMES, RowAnswer, answer_of, error_of
+from worker.tools.common.answering import NAMES, RowAnswer, error_of, row_answer_of
 from worker.tools.common.results import ResultRecord
 from worker.tools.submit.answers_file import AnswersFile, CannotWrite, InUse, Reason
 from worker.tools.submit.checking import Checked, check, table_of
@@ -310,20 +310,20 @@ def test_a_created_result_tells_passport_and_link() -> None:
     created = _record(Kind.CREATED, {"_id": "p", "gs1": link}, ("ce_subject", b"p"))
     strange = '"digitalLinkUri":"'
     worker = compact_json({"gs1": {"serialNumber": strange, **link}}).encode()
-    assert answer_of(created._replace(value=worker)).digital_link_uri == link["digitalLinkUri"]
-    assert answer_of(created._replace(value=b'{"digitalLinkUri":"\\"}')).digital_link_uri == ""
+    assert row_answer_of(created._replace(value=worker)).digital_link_uri == link["digitalLinkUri"]
+    assert row_answer_of(created._replace(value=b'{"digitalLinkUri":"\\"}')).digital_link_uri == ""
     expected = RowAnswer("created", "201", "p", "https://id.example/01/1/21/2", "", "key", "commands/1/7")
-    assert answer_of(created) == expected
+    assert row_answer_of(created) == expected
     replayed = created._replace(headers=[*created.headers, ("idempotency-replayed", b"true")])
-    assert answer_of(replayed) == expected._replace(outcome="replayed")
-    assert answer_of(created._replace(value=b"a stranger's", headers=[])) == RowAnswer("created", "201", key="key")
+    assert row_answer_of(replayed) == expected._replace(outcome="replayed")
+    assert row_answer_of(created._replace(value=b"a stranger's", headers=[])) == RowAnswer("created", "201", key="key")
 
 
 def test_a_conflict_tells_whose_passport_it_is() -> None:
     """Ours, with the id; of another company nothing is known."""
     refusal = REFUSALS[outcomes.SerialExists]
     body = {"error": refusal.error, "conflict": refusal.conflict, "passportId": "p", "status": 409}
-    assert answer_of(_record(Kind.CONFLICT, body)) == RowAnswer(
+    assert row_answer_of(_record(Kind.CONFLICT, body)) == RowAnswer(
         "conflict", "409", "p", "", "Serial number already exists for this GTIN", "key", "commands/1/7"
     )
 
@@ -332,7 +332,7 @@ def test_a_conflict_tells_whose_passport_it_is() -> None:
 def test_every_refusal_has_outcome_status_and_error(outcome: type[outcomes.Outcome]) -> None:
     """As the topic is called, as the body says it."""
     refusal = REFUSALS[outcome]
-    answer = answer_of(_record(refusal.kind, {"error": refusal.error, "status": refusal.status}))
+    answer = row_answer_of(_record(refusal.kind, {"error": refusal.error, "status": refusal.status}))
     assert answer[:2] == (refusal.kind.label, str(refusal.status))
     assert answer.error == refusal.error
 

@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 from tests.workbench import settings_of
 from worker.messages.envelope import Record
 from worker.messages.rules import Kind
-from worker.tools.common.answering import answer_of
+from worker.tools.common.answering import row_answer_of
 from worker.tools.common.results import ResultRecord
 from worker.tools.tail import names as names_module
 from worker.tools.tail.command_line import Filter
@@ -166,8 +166,8 @@ def test_whatever_stands_in_a_result_topic_is_shown(kind: Kind, value: bytes) ->
     assert line(record).isprintable()
     told = json.loads(json_line(record, {}), parse_constant=pytest.fail)
     assert (told["outcome"], told["result"]) == (kind.label, "created/1/2")
-    assert "".join(answer_of(record)).isprintable()
-    assert "".join(answer_of(record)).encode()
+    assert "".join(row_answer_of(record)).isprintable()
+    assert "".join(row_answer_of(record)).encode()
 
 
 @pytest.mark.parametrize("serial", ["A\u00a0B", "A\u200bB"])

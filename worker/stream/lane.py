@@ -41,7 +41,7 @@ class Lane:
         self.reason = "opening"
         self.progressed_at = time.monotonic()
         # Sessions leave the lane alone until this time, by `time.monotonic()`.
-        self.look_at = 0.0
+        self.due_at = 0.0
         # How long the lane pauses after its next failed fetch. `OpenLane.apply` resets it.
         self.pause_seconds = 0.0
         self._hooks = hooks
@@ -66,7 +66,7 @@ class Lane:
 
     def set_state(self, state: LaneState, reason: str = "", wait_seconds: float = 0.0) -> None:
         """Change to a state, for a reason that `/readyz` shows. Sessions leave the lane alone for `wait_seconds`."""
-        self.look_at = time.monotonic() + wait_seconds
+        self.due_at = time.monotonic() + wait_seconds
         # A session that was cut off may still move a closed lane whose partition has a new lane in this worker.
         if (state, reason) != (self.state, self.reason) and self.state is not LaneState.CLOSED:
             self.state, self.reason = state, reason
@@ -75,7 +75,7 @@ class Lane:
     def wait(self, reason: str, wait_seconds: float = 0.0) -> None:
         """Pause the opening for a reason. A halted lane stays halted until a session finds that it may go on."""
         if self.state is LaneState.HALTED:
-            self.look_at = time.monotonic() + wait_seconds
+            self.due_at = time.monotonic() + wait_seconds
         else:
             self.set_state(LaneState.OPENING, reason, wait_seconds)
 

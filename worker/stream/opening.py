@@ -80,7 +80,7 @@ class Opening:
         if self._forgotten.take_news():
             self._reopen_if_lost(await look_for_lost_results(self._shared, self._forgotten))
         now = time.monotonic()
-        due = [lane for lane in self._lanes if not lane.is_at_work and lane.look_at <= now]
+        due = [lane for lane in self._lanes if not lane.is_at_work and lane.due_at <= now]
         if not due:
             return []
         await self._register(due)

@@ -209,7 +209,7 @@ class Session:
                 del self._open[lane]
                 lane.reopen_after_pause(lane.inbox.failure)
                 self._wake.set()
-            elif open_lane.has_something and lane.look_at <= now and may_emit(lane, self.emitter):
+            elif open_lane.has_something and lane.due_at <= now and may_emit(lane, self.emitter):
                 if lane.state is LaneState.WAITING:
                     lane.set_state(LaneState.RUNNING)
                 ready.append(open_lane)
@@ -326,7 +326,7 @@ class Session:
         """Wait until something wakes the session, or until a lane is due."""
         await self._settle()
         now = time.monotonic()
-        seconds = min([IDLE_SECONDS, *(lane.look_at - now for lane in self._lanes if lane.look_at > now)])
+        seconds = min([IDLE_SECONDS, *(lane.due_at - now for lane in self._lanes if lane.due_at > now)])
         if await is_set_within(self._wake, seconds):
             return
         # This rest may have been shorter, if another lane is due again and again.

@@ -30,7 +30,7 @@ class RowAnswer(NamedTuple):
 NAMES = ("outcome", "status", "passportId", "digitalLinkUri", "error", "key", "place")
 
 
-def answer_of(record: ResultRecord) -> RowAnswer:
+def row_answer_of(record: ResultRecord) -> RowAnswer:
     """The answer in a result, whose key is the row's. Never raises: anybody may have written the result."""
     key = (record.key or b"").decode("utf-8", "replace")
     if record.kind is Kind.CREATED:

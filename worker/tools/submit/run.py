@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.messages.events import Event, cause_of
 from worker.settings import Settings
-from worker.tools.common.answering import RowAnswer, answer_of
+from worker.tools.common.answering import RowAnswer, row_answer_of
 from worker.tools.common.progress import Allowance
 from worker.tools.common.results import ResultWatcher
 from worker.tools.submit.advice import DENIED, about_credentials
@@ -149,7 +149,7 @@ class Submission:
             records = await self._watcher.poll()
             for record in records:
                 cause = cause_of(record.headers)
-                if cause is not None and window.expects(cause) and window.hear(cause, answer_of(record)):
+                if cause is not None and window.expects(cause) and window.hear(cause, row_answer_of(record)):
                     self._last_news = time.monotonic()
             if records:
                 await asyncio.sleep(_GATHER_SECONDS)

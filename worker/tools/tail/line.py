@@ -14,7 +14,7 @@ from worker.domain.timestamps import clamp_ms, format_ms, parse_time
 from worker.messages.hints import printable
 from worker.messages.rules import REPLAYED, ROWS, Kind
 from worker.tools.cli.output import status
-from worker.tools.common.answering import answer_of
+from worker.tools.common.answering import row_answer_of
 from worker.tools.common.answers import body_of_value, child, outcome_class
 from worker.tools.common.results import ResultRecord
 
@@ -40,7 +40,7 @@ class Unit(NamedTuple):
 
 def unit_of(record: ResultRecord) -> Unit | None:
     """The unit of a passport, or of a valid request; None if the result names none."""
-    if match := _LINK.search(answer_of(record).digital_link_uri):
+    if match := _LINK.search(row_answer_of(record).digital_link_uri):
         return Unit(match[1], unquote(match[2]))
     gs1 = child(child(body_of_value(record.value or b""), "request"), "gs1")
     gtin, serial = gs1.get("gtin"), gs1.get("serialNumber")
@@ -141,7 +141,7 @@ def json_line(record: ResultRecord, names: Mapping[str, str]) -> str:
 
 def fields_of(record: ResultRecord) -> dict[str, Any]:
     """The fields of all forms; absent values are None."""
-    answer, unit = answer_of(record), unit_of(record)
+    answer, unit = row_answer_of(record), unit_of(record)
     body = {} if record.kind is Kind.CREATED else body_of_value(record.value or b"")  # bodies are slow to read
     known = outcome_class(record.kind, body, replayed=record.is_replayed)
     return {
