@@ -124,12 +124,12 @@ FAULTS = (
         "field-errors-in-another-order",
         "field errors stand in the order of the fields, which shows in the bytes of the result",
         _BODY,
-        '    _check_fields(errors, body, _BODY_FIELDS)\n'
+        "    _check_fields(errors, body, _BODY_FIELDS)\n"
         '    identity, parties = body.get("gs1"), body.get("parties", {})\n',
         '    identity, parties = body.get("gs1"), body.get("parties", {})\n'
         "    if isinstance(parties, dict):\n"
         "        _check_parties(errors, parties)\n"
-        '    _check_fields(errors, body, _BODY_FIELDS)\n',
+        "    _check_fields(errors, body, _BODY_FIELDS)\n",
         ("tests/unit/test_body.py",),
     ),
     Fault(

@@ -27,7 +27,7 @@ app = App(
 )
 
 _COMPANY = Parameter(help="Only refusals of this company: its id or its name.")
-_OUTCOME = Parameter(help=f"Only these outcomes: {', '.join(OUTCOMES)}.")
+_OUTCOME = Parameter(help=f"Only these outcomes, separated by commas: {', '.join(OUTCOMES)}.")
 _SINCE = Parameter(help="Only refusals that were published in this time: 90s, 15m, 1h, 7d.")
 _LIMIT = Parameter(name=("--limit", "-n"), help=f"How many to show, at most {MOST:,}.")
 

@@ -13,7 +13,7 @@ from worker.stream.cluster.permissions import Acl
 from worker.tools.cli.asking import ActOptions, AuthorOptions, Patience, RangeOptions, ask_long, examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.options import check_number, object_id
+from worker.tools.cli.options import check_number, object_id, separated
 from worker.tools.cli.output import AsJson, Page, Table, show, tally
 from worker.tools.common.acls import acting_acls, asking_acls
 from worker.tools.common.companies import find_company_id
@@ -34,7 +34,7 @@ app = App(
     ),
 )
 
-_OUTCOME = Parameter(name="--outcome", help=f"Only these outcomes: {', '.join(CODES)}.")
+_OUTCOME = Parameter(name="--outcome", help=f"Only these outcomes, separated by commas: {', '.join(CODES)}.")
 _RATE = Parameter(help="Most records per second; 0: no limit.")
 _SUFFIX = Parameter(help="Publish to topics whose names have this suffix, instead of the result topics.")
 _INTO = Parameter(
@@ -70,7 +70,8 @@ def replay_command(
     Repeats results up to those that are visible now. Changes nothing else: no passport, no charge, no count. If it is
     interrupted, it says how to continue.
     """
-    if unknown := [code for code in outcome if code not in CODES]:
+    outcomes = separated(outcome)
+    if unknown := [code for code in outcomes if code not in CODES]:
         raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
     if key is not None and company is None:
         raise BadUsage("--key: expected --company with it, since each company has its own keys")
@@ -91,7 +92,7 @@ def replay_command(
         try:
             if resume_id is not None and author is not None:
                 return await resume(servers, resume_id, author, rate, progress, destination.into)
-            answers = AnswerFilter(outcome, owner, key, passport_id)
+            answers = AnswerFilter(outcomes, owner, key, passport_id)
             return await replay(servers, ReplayRequest(wanted, answers, rate, destination, author), progress)
         except CannotReplay as error:
             return _failed(Problem(code="replay-stopped", text=str(error)), error.id)

@@ -37,7 +37,7 @@ app = App(
     ),
 )
 
-_OUTCOME = Parameter(help=f"Only these outcomes: {', '.join(OUTCOMES)}.")
+_OUTCOME = Parameter(help=f"Only these outcomes, separated by commas: {', '.join(OUTCOMES)}.")
 _SINCE = Parameter(help="Start with results of this age: 90s, 15m, 1h, 7d. Default: only new results.")
 _NEWEST = Parameter(name=("-n", "--newest"), help="Start with this many of the newest matching results.")
 _JSON = Parameter(name="--json", help="Print one JSON object per line.")
