@@ -1,6 +1,6 @@
-"""What `schemas/versions.md` promises of names: fields of reports, settings, metrics with their labels, alerts.
+"""What `schemas/versions.md` promises of names: options, fields of reports, settings, metrics with labels, alerts.
 
-    tests/released/1.0.0/promises.json   as they stood in the generated pages and schemas of that version
+    tests/released/1.0.0/promises.json   as they stood in the command line, pages and schemas of that version
 
 Later versions may have more of them, and have to keep these.
 """
@@ -8,25 +8,34 @@ Later versions may have more of them, and have to keep these.
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from cyclopts import App
+
+from tests.workbench import REPOSITORY
+from worker.tools.cli.help_pages import DEFAULTS
+from worker.tools.cli.main import app, load_verbs
 
 FILE = "promises.json"
 Promises = dict[str, dict[str, Any]]
 """By kind. Of a field: its types, its fixed values, and whether it is always there. Of a metric: its labels."""
 
+# The name of a parameter that is a group of options.
+_GROUP = "*"
 _ROW = re.compile(r"^\| `(\w+)` \|(.*)\|$", re.MULTILINE)
 
 
-def promises_of(tree: Path) -> Promises:
-    """Those of the version whose files stand in `tree`. Tests hold that the files are the code's."""
-    settings = (tree / "schemas" / "settings.md").read_text(encoding="utf-8")
-    metrics = (tree / "deploy" / "monitoring" / "metrics.md").read_text(encoding="utf-8")
-    rules = (tree / "deploy" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
+def promises_of_today() -> Promises:
+    """Those of the command line, and of the generated pages and schemas: tests hold that these are the code's."""
+    settings = (REPOSITORY / "schemas" / "settings.md").read_text(encoding="utf-8")
+    metrics = (REPOSITORY / "deploy" / "monitoring" / "metrics.md").read_text(encoding="utf-8")
+    rules = (REPOSITORY / "deploy" / "monitoring" / "rules.yaml").read_text(encoding="utf-8")
+    load_verbs()
     return {
+        "options": {option: {} for option in sorted(_options(app))},
         "fields": {
             f"{path.stem}{place}": field
-            for path in sorted((tree / "schemas" / "operations").glob("*.json"))
+            for path in sorted((REPOSITORY / "schemas" / "operations").glob("*.json"))
             for place, field in _fields(json.loads(path.read_text(encoding="utf-8"))).items()
         },
         "settings": {name: {} for name, _ in _ROW.findall(settings)},
@@ -64,6 +73,17 @@ def _other_field(was: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
         yield f"it is never {' or '.join(gone)} any more"
     if was["always"] and not now["always"]:
         yield "it may be missing now"
+
+
+def _options(verb: App, *names: str) -> Iterator[str]:
+    """The options and arguments of a verb and of the verbs below it, such as `lanes reset --execute`."""
+    for name in verb:
+        if not name.startswith("-"):  # `--help` and `--version` are commands to cyclopts
+            yield from _options(verb[name], *names, name)
+    if verb.default_command is not None:
+        for argument in verb.assemble_argument_collection(default_parameter=DEFAULTS):
+            own = {*argument.names} - {*argument.negatives, _GROUP}
+            yield from (" ".join((*names, name)) for name in own)
 
 
 def _fields(document: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names that others build on stay until the next major version: fields of reports, settings, metrics, alerts."""
+"""Names that others build on stay until the next major version: options, fields, settings, metrics, alerts."""
 
 import json
 from copy import deepcopy
@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.released import FOLDER
-from tests.released.promises import FILE, Promises, broken, promises_of, text_of
-from tests.workbench import REPOSITORY
+from tests.released.promises import FILE, Promises, broken, promises_of_today, text_of
 
-TODAY = promises_of(REPOSITORY)
+TODAY = promises_of_today()
 RELEASED = sorted(path.parent for path in FOLDER.glob("*/schema.json"))
 
 
@@ -25,15 +24,18 @@ def test_promises_are_found_and_read_as_they_were_written() -> None:
     assert json.loads(text_of(TODAY)) == TODAY
     assert TODAY["fields"]["audit.lanes[].expired"] == {"types": ["integer"], "values": [], "always": True}
     assert "null" in TODAY["fields"]["migrate-plan.databaseSchema"]["types"]
+    assert {"lanes --watch", "lanes reset --execute", "submit FILE", "tail -n"} <= TODAY["options"].keys()
     assert "PASSPORT_GROUP_ID" in TODAY["settings"]
     assert TODAY["metrics"]["passport_server_up"]["labels"] == ["server"]
     assert list(broken(TODAY, TODAY)) == []
 
 
 def test_more_breaks_nothing() -> None:
-    """Fields, settings, metrics, and values of a field."""
+    """Options, fields, settings, metrics, and values of a field."""
     more = _with("fields", "audit.lanes[].note", {"types": ["string"], "values": [], "always": False})
-    more["settings"]["PASSPORT_MORE"] = more["metrics"]["passport_more"] = {"labels": []}
+    more["options"]["tail --more"] = more["settings"]["PASSPORT_MORE"] = more["metrics"]["passport_more"] = {
+        "labels": []
+    }
     more["fields"]["doctor.checks[].status"]["values"].append("unknown")
     assert list(broken(TODAY, more)) == []
 
@@ -46,6 +48,7 @@ def test_more_breaks_nothing() -> None:
         ("fields", "audit.lanes[].expired", {"types": ["integer", "null"]}, "it may be null now"),
         ("fields", "audit.lanes[].expired", {"always": False}, "it may be missing now"),
         ("fields", "doctor.checks[].status", {"values": ["ok"]}, "it is never failed or skipped or warning any more"),
+        ("options", "dead-letters redrive --again", None, "it is gone"),
         ("settings", "PASSPORT_GROUP_ID", None, "it is gone"),
         ("alerts", "PassportBackupTooOld", None, "it is gone"),
         ("metrics", "passport_server_up", None, "it is gone"),

@@ -114,14 +114,14 @@ def completion(
 
     With --install it also adds a line to ~/.bashrc or ~/.zshrc, unless that file has it. Start a new shell afterwards.
     """
-    _load_verbs()
+    load_verbs()
     if install:
         print(f"installed {app.install_completion(shell=shell)}; start a new shell to use it")
     else:
         print(app.generate_completion(shell=shell))
 
 
-def _load_verbs() -> None:
+def load_verbs() -> None:
     """Import all verbs, so that their own help and options are known."""
     for verb in itertools.chain(*VERBS.values()):
         app[verb].help_format = app.help_format  # help pages inherit it, but scripts for completion do not
@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(tokens: list[str]) -> None:
     try:
         if tokens in ([], ["--help"], ["-h"]):
-            _load_verbs()
+            load_verbs()
         app(tokens, console=page(), exit_on_error=False, print_error=False, result_action="return_value")
         if not tokens or (len(tokens) == 1 and app[tokens[0]].default_command is None):
             sys.exit(2)  # a command is missing; cyclopts has shown the help
