@@ -207,3 +207,24 @@ def test_shell_of_a_page_is_shell(name: str) -> None:
 def test_production_has_shell_to_check() -> None:
     """The check above finds the blocks, also those in lists."""
     assert len(blocks(ALL, "sh")) == len(re.findall(r"^ *```sh$", ALL, re.MULTILINE)) > 30
+
+
+@pytest.mark.parametrize(
+    ("pod", "user"), [("passport-shell", "passport-worker"), ("passport-redriver", "passport-redriver")]
+)
+def test_a_pod_of_the_page_runs_verbs_as_its_user(pod: str, user: str) -> None:
+    """Made of the workers' Deployment: it answers no command, and takes the password of its user."""
+    (block,) = [one for one in blocks(ALL, "sh") if f'name: "{pod}"' in one]
+    (program,) = re.findall(r"jq '(.*?)' \|", block, re.DOTALL)
+    deployment = of_kind(rendered(PRODUCTION), "Deployment")["passport-worker"]
+    done = subprocess.run(
+        [tool("jq"), program], input=json.dumps(deployment), capture_output=True, text=True, check=True
+    )
+    made: Manifest = json.loads(done.stdout)
+    check(made)
+    (container,) = made["spec"]["containers"]
+    assert (container["command"], container.keys() & {"args", "livenessProbe"}) == (["sleep", "86400"], set())
+    assert environment(container, rendered(PRODUCTION))["PASSPORT_KAFKA_SASL_USERNAME"] == user
+    (volume,) = [one for one in made["spec"]["volumes"] if one["name"] == "kafka-credentials"]
+    assert volume["secret"]["secretName"] == user
+    assert made["metadata"]["labels"] == deployment["spec"]["template"]["metadata"]["labels"]

@@ -18,10 +18,12 @@ from tests.deploy.manifests import (
     verified_servers,
 )
 from tests.deploy.pages import PRODUCTION, page
-from tests.infrastructure.kafka_user import KAFKA_USER, kafka_user_acls
+from tests.infrastructure.kafka_user import KAFKA_USER, acls_of, kafka_user_acls
 from worker.settings import Settings
 from worker.stream.cluster.permissions import needed_acls
+from worker.tools.common.acls import asking_acls
 from worker.tools.common.wanted_topics import wanted_topics
+from worker.tools.dead_letters.publishing import redriving_acls
 
 STRIMZI = "kubernetes/components/strimzi"
 TOKENS = "kubernetes/components/kafka-service-account"
@@ -51,6 +53,14 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
             monkeypatch.setenv(key, value)
     monkeypatch.setenv("PASSPORT_KAFKA_SASL_PASSWORD", "in place of the file")
     return Settings()
+
+
+def test_the_redriver_may_do_what_redrive_needs(settings: Settings) -> None:
+    """No more and no less, each right once, in the user's own Secret."""
+    user = of_kind(rendered("kubernetes/components/redriver"), "KafkaUser")["passport-redriver"]
+    needed = {*redriving_acls(settings), *asking_acls(settings)}
+    assert sorted(map(str, acls_of(user))) == sorted(map(str, needed))
+    assert user["metadata"]["labels"]["strimzi.io/cluster"] == "dpp"
 
 
 def test_topics_are_those_that_the_worker_wants(settings: Settings) -> None:
