@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -32,9 +33,18 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Create the ledger's days ahead, and drop those past the retention while the clocks agree, until cancelled."""
-        self._metrics.partitions_maintained.set_to_current_time()  # the worker created the days ahead when it started
+        overdue = None
         with suppress(Exception):  # the clocks are compared again before anything is dropped
-            await self._clocks_agree()
+            if await self._clocks_agree():
+                async with self._store.session() as connection:
+                    overdue = await overdue_day(connection, self._settings.retention_days)
+        if overdue is None:  # the worker created the days ahead when it started
+            self._metrics.partitions_maintained.set_to_current_time()
+        else:  # nobody has succeeded since the day was due
+            due = datetime.combine(overdue, datetime.min.time(), UTC) + timedelta(
+                days=self._settings.retention_days + 1
+            )
+            self._metrics.partitions_maintained.set(due.timestamp())
         while True:
             await self._note_ends()
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
