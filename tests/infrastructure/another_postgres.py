@@ -101,10 +101,15 @@ def newest_beside(old: Server) -> Iterator[Server]:
         server.stop()
 
 
+def _script(name: str, folder: Path) -> Path:
+    """A copy, since the user of the servers may not be able to reach the checkout."""
+    return Path(shutil.copy(SCRIPTS / name, folder))
+
+
 def upgrade(old: Server, new: Server) -> None:
     """Run the script of pg_upgrade. The new server has the address of the old one."""
     run(
-        [SCRIPTS / "postgres-upgrade.sh"],
+        [_script("postgres-upgrade.sh", old.data.parent)],
         old.data.parent,
         OLD_BIN=str(old.programs),
         NEW_BIN=str(new.programs),
@@ -118,7 +123,7 @@ def upgrade(old: Server, new: Server) -> None:
 def copy(database_url: str, new: Server, *roles: str) -> None:
     """Run the script of dump and restore, to a server that runs."""
     run(
-        [SCRIPTS / "postgres-copy.sh"],
+        [_script("postgres-copy.sh", new.data.parent)],
         new.data.parent,
         OLD=database_url,
         NEW=new.url,
