@@ -69,7 +69,23 @@ def test_each_state_has_a_verdict(known: LastReport[LanesReport], level: str, ti
 def test_commands_of_a_lane_that_was_never_opened_are_unanswered() -> None:
     """Seen to fail before: "All commands are answered", for as long as a worker could not open its first lane."""
     (only,) = verdicts(_known(_lane(0), _not_opened(3.0)), "1 s")
-    assert (only.level, only.text) == ("ok", "1 of them have unanswered commands.")
+    assert (only.level, only.text) == ("ok", "1 of them has unanswered commands.")
+
+
+@pytest.mark.parametrize(
+    ("behind", "of", "text"),
+    [
+        (0, 1, "All commands are answered."),
+        (1, 1, "It has unanswered commands."),
+        (1, 3, "1 of them has unanswered commands."),
+        (2, 3, "2 of them have unanswered commands."),
+    ],
+)
+def test_lanes_that_move_are_counted_in_words(behind: int, of: int, text: str) -> None:
+    """Seen to fail before: "1 of them have"."""
+    lanes = (_lane(number, "behind" if number < behind else "in-step", lag_seconds=1.0) for number in range(of))
+    (only,) = verdicts(_known(*lanes), "1 s")
+    assert (only.level, only.text) == ("ok", text)
 
 
 def test_what_is_wrong_is_told_from_the_worst_on() -> None:

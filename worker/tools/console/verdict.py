@@ -78,8 +78,11 @@ def _well(lanes: tuple[LaneReport, ...]) -> LaneVerdict:
     if all(lane.member is None for lane in lanes):
         return LaneVerdict("warning", "No worker is running", "No command waits for one.")
     behind = sum(lane.state == "behind" or (lane.lag_records or 0) > 0 for lane in lanes)
-    text = f"{behind} of them have unanswered commands." if behind else "All commands are answered."
-    return LaneVerdict("ok", f"All {len(lanes)} lanes are moving" if len(lanes) > 1 else "The lane is moving", text)
+    if len(lanes) > 1:
+        title, who = f"All {len(lanes)} lanes are moving", f"{behind} of them {'has' if behind == 1 else 'have'}"
+    else:
+        title, who = "The lane is moving", "It has"
+    return LaneVerdict("ok", title, f"{who} unanswered commands." if behind else "All commands are answered.")
 
 
 def _count(lanes: tuple[LaneReport, ...], total: int) -> str:
