@@ -32,6 +32,8 @@ def main() -> None:
     """Print a line a fault."""
     words = sys.argv[1:]
     faults = [fault for fault in FAULTS if not words or any(word in fault.name for word in words)]
+    if not faults:  # pytest without arguments would run all tests
+        sys.exit(f"expected a part of a fault's name, got {' '.join(words)}")
     began, wrong = time.monotonic(), []
     with _servers(faults) as environment, tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         trees: SimpleQueue[Path] = SimpleQueue()
