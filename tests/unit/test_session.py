@@ -683,6 +683,25 @@ async def test_a_lane_that_is_lost_in_the_middle_leaves_the_others_at_work() -> 
     await world.close()
 
 
+async def test_the_next_session_waits_for_a_lost_lane_as_long_as_the_one_before() -> None:
+    """Seen to fail: after a failure of the session, the worker took the lane back at once."""
+    world = make_world(2)
+    await world.start()
+    await world.store.register([world.lanes[1].name], Owner(1, "another", "theirs"))
+    world.fetch(1, 2)
+    await world.until(lambda: world.lanes[1].state is LaneState.LOST)
+    await world.close()
+    due_at = world.lanes[1].due_at
+    world.lanes[0].reopen("as after a failure")
+    world.session = world.another()
+    world.begin()
+    await world.until_running(0)
+    world.fetch(0, 2)
+    await world.until_out(2, 0)
+    assert (world.lanes[1].state, world.lanes[1].due_at) == (LaneState.LOST, due_at)
+    await world.close()
+
+
 async def test_a_lane_that_the_database_refuses_is_named_after_the_others_are_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

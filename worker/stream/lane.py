@@ -79,6 +79,11 @@ class Lane:
         else:
             self.set_state(LaneState.OPENING, reason, wait_seconds)
 
+    def join_session(self) -> None:
+        """Begin the opening in another session. A lost lane keeps its pause, as its holder is the same."""
+        if self.state is not LaneState.LOST:
+            self.wait("opening")
+
     def run(self, applied: int) -> None:
         """Begin to read at A, without the records that were fetched before."""
         self.inbox.restart(applied)

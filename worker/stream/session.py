@@ -103,7 +103,7 @@ class Session:
         # `run` is called again after a failure, when nothing of the previous opening is valid.
         self._open.clear()
         for lane in self._lanes:
-            lane.wait("opening")
+            lane.join_session()
         opening = Opening(self._lanes, self._owner, self.emitter, self._shared, self._consumer, self._wake)
         try:
             while not self._is_closing:
