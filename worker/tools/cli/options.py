@@ -1,7 +1,7 @@
 """Parses or checks option values that several verbs share. Functions raise `BadUsage`, which says what was expected."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 from worker.domain.command import is_object_id
@@ -41,6 +41,14 @@ def check_number(name: str, value: float) -> None:
     """Refuse a negative number, or NaN, which no comparison with a number catches, as a value of the option `name`."""
     if not value >= 0:
         raise BadUsage(f"{name}: expected a number of at least 0, got {value:g}")
+
+
+def known_names(name: str, given: Iterable[str], known: Collection[str]) -> tuple[str, ...]:
+    """The `separated` names that the option `name` gives. Refuses a name that is not known."""
+    names = separated(given)
+    if unknown := set(names).difference(known):
+        raise BadUsage(f"{name}: expected one of {', '.join(known)}, got {min(unknown)!r}")
+    return names
 
 
 def separated(given: Iterable[str]) -> tuple[str, ...]:

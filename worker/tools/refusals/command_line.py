@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from worker.tools.cli.asking import ask, examples
 from worker.tools.cli.channels import AllChannels, settings_of_all
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.options import duration, separated
+from worker.tools.cli.options import duration, known_names
 from worker.tools.cli.output import AsJson, Page, Table, copyable, show, status
 from worker.tools.refusals.newest import Bound
 from worker.tools.refusals.refusals import MOST, OUTCOMES, Wanted, refusals
@@ -47,9 +47,7 @@ def refusals_command(
     Reads the result topics backwards from their ends: at most 200,000 refusals, 400 MB or 9 seconds. Says how far it
     looked.
     """
-    outcomes = separated(outcome)
-    if unknown := set(outcomes).difference(OUTCOMES):
-        raise BadUsage(f"--outcome: expected one of {', '.join(OUTCOMES)}, got {min(unknown)!r}")
+    outcomes = known_names("--outcome", outcome, OUTCOMES)
     if not 1 <= limit <= MOST:
         raise BadUsage(f"--limit: expected a number from 1 to {MOST:,}, got {limit}")
     begin = None if since is None else datetime.now(UTC) - duration("--since", since)

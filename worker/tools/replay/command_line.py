@@ -13,7 +13,7 @@ from worker.stream.cluster.permissions import Acl
 from worker.tools.cli.asking import ActOptions, AuthorOptions, Patience, RangeOptions, ask_long, examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage
-from worker.tools.cli.options import check_number, object_id, separated
+from worker.tools.cli.options import check_number, known_names, object_id
 from worker.tools.cli.output import AsJson, Page, Table, show, tally
 from worker.tools.common.acls import acting_acls, asking_acls
 from worker.tools.common.companies import find_company_id
@@ -70,9 +70,7 @@ def replay_command(
     Repeats results up to those that are visible now. Changes nothing else: no passport, no charge, no count. If it is
     interrupted, it says how to continue.
     """
-    outcomes = separated(outcome)
-    if unknown := [code for code in outcomes if code not in CODES]:
-        raise BadUsage(f"--outcome: expected one of {', '.join(CODES)}, got {unknown[0]!r}")
+    outcomes = known_names("--outcome", outcome, CODES)
     if key is not None and company is None:
         raise BadUsage("--key: expected --company with it, since each company has its own keys")
     check_number("--rate", rate)

@@ -18,7 +18,7 @@ from worker.stream.cluster.permissions import result_acls
 from worker.tools.cli.asking import examples
 from worker.tools.cli.channels import OneChannel, settings_of_one
 from worker.tools.cli.errors import BadUsage, Failed
-from worker.tools.cli.options import duration, separated
+from worker.tools.cli.options import duration, known_names
 from worker.tools.cli.output import Page
 from worker.tools.cli.running import obey, run_async, warn
 from worker.tools.cli.streams import leave_closed_pipe
@@ -86,9 +86,7 @@ def tail_command(
     Joins no group, and needs no database. With PASSPORT_DATABASE_URL set, it shows the names of companies. Refusals
     before rule 7 name no GTIN: they show their key. Times are UTC.
     """
-    outcomes = frozenset(separated(outcome))
-    if unknown := outcomes.difference(OUTCOMES):
-        raise BadUsage(f"--outcome: expected one of {', '.join(OUTCOMES)}, got {min(unknown)!r}")
+    outcomes = frozenset(known_names("--outcome", outcome, OUTCOMES))
     if newest is not None and not 1 <= newest <= _MOST_NEWEST:
         raise BadUsage(f"-n: expected a number from 1 to {_MOST_NEWEST:,}, got {newest}")
     if gtin is not None and (problem := gtin_problem(gtin)):
