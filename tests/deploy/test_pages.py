@@ -132,13 +132,19 @@ def test_objects_that_commands_name_exist() -> None:
     assert missing_objects(ALL) == {"job/catalogue-1", "job/migrate-plan", "job/revoke-anna"}
 
 
-def _changed(job: Manifest, name: str) -> Manifest:
-    """What a page makes of a Job with `jq`, where it goes on with the Job of this name. Valid, and of the owner."""
-    (block,) = [one for one in blocks(ALL, "sh") if f"job/{name}" in one and "jq '" in one]
-    (program,) = re.findall(r"jq '(.*)'", block)
-    done = subprocess.run([tool("jq"), program], input=json.dumps(job), capture_output=True, text=True, check=True)
+def _made_of(manifest: Manifest, text: str) -> Manifest:
+    """What a page makes of an object with `jq`, in the block that has this text. Valid."""
+    (block,) = [one for one in blocks(ALL, "sh") if text in one and "jq '" in one]
+    (program,) = re.findall(r"jq '([^']*)'", block)
+    done = subprocess.run([tool("jq"), program], input=json.dumps(manifest), capture_output=True, text=True, check=True)
     made: Manifest = json.loads(done.stdout)
     check(made)
+    return made
+
+
+def _changed(job: Manifest, name: str) -> Manifest:
+    """What a page makes of a Job, where it goes on with the Job of this name. It is of the owner."""
+    made = _made_of(job, f"job/{name}")
     (container,) = containers(made["spec"]["template"])
     app.parse_args(container["args"], exit_on_error=False, print_error=False)
     assert environment(container, ())["PASSPORT_DATABASE_URL"].startswith("postgresql://passports_owner@")
@@ -214,14 +220,8 @@ def test_production_has_shell_to_check() -> None:
 )
 def test_a_pod_of_the_page_runs_verbs_as_its_user(pod: str, user: str) -> None:
     """Made of the workers' Deployment: it answers no command, and takes the password of its user."""
-    (block,) = [one for one in blocks(ALL, "sh") if f'name: "{pod}"' in one]
-    (program,) = re.findall(r"jq '(.*?)' \|", block, re.DOTALL)
     deployment = of_kind(rendered(PRODUCTION), "Deployment")["passport-worker"]
-    done = subprocess.run(
-        [tool("jq"), program], input=json.dumps(deployment), capture_output=True, text=True, check=True
-    )
-    made: Manifest = json.loads(done.stdout)
-    check(made)
+    made = _made_of(deployment, f'name: "{pod}"')
     (container,) = made["spec"]["containers"]
     assert (container["command"], container.keys() & {"args", "livenessProbe"}) == (["sleep", "86400"], set())
     assert environment(container, rendered(PRODUCTION))["PASSPORT_KAFKA_SASL_USERNAME"] == user
