@@ -80,7 +80,7 @@ async def test_all_answers_once_more_beside_a_running_worker(bench: Workbench, t
     [
         (("--outcome", "replayed"), lambda one: one.header("idempotency-replayed") == "true"),
         (
-            ("--outcome", "serial-exists,invalid"),
+            ("--outcome", "serial-exists", "--outcome", "invalid,forbidden"),
             lambda one: _code(one) in ("serial-exists", "invalid"),
         ),
         (("--company", f"{1:024x}"), lambda one: one.header("ce_companyid") == f"{1:024x}"),
